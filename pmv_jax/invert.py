@@ -1,0 +1,131 @@
+"""Inverts one photograph: one picture in, a head that can be rendered from anywhere out.
+
+    python -m pmv_jax.invert --image FILE [--camera FILE] [--generator DIR] [--config FILE.py]
+                             [--set KEY=VALUE]... [--out DIR] [--seed N] [--force | --resume]
+
+The picture (PNG, JPEG or WebP) should be a square crop of a face, aligned as EG3D aligns FFHQ; anything else is cropped
+to its central square. The camera is found from the picture unless given. The result directory holds the reconstruction,
+renderings from other views (views.png, orbit.mp4), depth, the settings and figures (config.json, metrics.json), and the
+tuned generator (inversion/).
+
+    python -m pmv_jax.invert --image portrait.png
+    python -m pmv_jax.invert --image portrait.png --camera portrait.npy --set tuning.steps=200 --out fine
+
+Exit codes: 0 done, 2 bad input or usage, 75 interrupted (--resume continues).
+"""
+
+# Only ever run as `__main__`: as an attribute of the package, `pmv_jax.invert` is the function of the same name.
+# JAX and everything that needs it are imported inside functions, so that --help and wrong flags answer at once.
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from pmv_jax import entry, workspace
+from pmv_jax.camera_files import load_camera
+from pmv_jax.config import InversionConfig, load_recipe, override, to_dict
+from pmv_jax.demo import default_generator_directory
+from pmv_jax.errors import InputError
+from pmv_jax.images import open_image, to_square
+
+_IMAGE = flags.DEFINE_string("image", None, "Picture to invert. Required.")
+_CAMERA = flags.DEFINE_string(
+    "camera", None, "Its camera: .npy or .json with EG3D's 25 numbers, or an EG3D dataset.json. Default: search for it."
+)
+flags.adopt_module_key_flags(entry)
+
+
+def main() -> None:
+    start = time.monotonic()
+    if not _IMAGE.value:
+        raise InputError("--image is missing; give the picture to invert, for example --image portrait.png")
+    image_path = Path(_IMAGE.value)
+    out = Path(os.path.abspath(entry.OUT.value or Path("out", image_path.stem)))
+    force, resume = entry.FORCE.value, entry.RESUME.value
+
+    # Everything that can be wrong is found out before anything is created or computed, the cheap checks first.
+    workspace.check(out, force=force, resume=resume)
+    if resume and workspace.is_finished(out):
+        print(f"{out} is finished; nothing to do")
+        return
+    config = _config()
+    picture = open_image(image_path)
+    camera = None if _CAMERA.value is None else load_camera(_CAMERA.value, image_path)
+    generator_directory = Path(entry.GENERATOR.value or default_generator_directory()).resolve()
+
+    from pmv_jax.checkpoints import load_generator
+
+    generator = load_generator(generator_directory)
+    image = to_square(picture, generator.config.image_resolution)
+    workspace.check_space(out, _space_needed(generator_directory))
+
+    request = {
+        "image": hashlib.sha256(image.tobytes()).hexdigest(),
+        "camera": None if camera is None else camera.tolist(),
+        "generator": str(generator_directory),
+        "config": to_dict(config),
+    }
+    with workspace.open_workspace(out, request, force=force, resume=resume) as space:
+        figures = _invert(image, camera, generator, config, space)
+    print(f"PSNR {figures['psnr']:.2f} dB in {time.monotonic() - start:.0f} s: {out}")
+
+
+def _config() -> InversionConfig:
+    config = load_recipe(entry.CONFIG.value) if entry.CONFIG.value else InversionConfig()
+    config = override(config, entry.SET.value)
+    return config if entry.SEED.value is None else dataclasses.replace(config, seed=entry.SEED.value)
+
+
+def _invert(
+    image: np.ndarray, camera: np.ndarray | None, generator: Any, config: InversionConfig, space: workspace.Workspace
+) -> dict[str, Any]:
+    from pmv_jax.inversion import pipeline
+    from pmv_jax.result import write_result
+
+    with _ProgressBars() as bars:
+        inversion = pipeline.invert(image, camera, generator, config, progress=bars.update, state_directory=space.state)
+        return write_result(space.result, inversion, image, lambda done, total: bars.update("rendering", done, total))
+
+
+def _space_needed(generator_directory: Path) -> int:
+    """Bytes that a run may need on disk, generously: weights are shipped in 16 bits, and kept in 32 in the result and,
+    with two moments each, in the resumable state."""
+    return 8 * sum(path.stat().st_size for path in generator_directory.rglob("*") if path.is_file()) + 32 * 2**20
+
+
+class _ProgressBars:
+    """One bar per stage, each staying on the screen when the next begins."""
+
+    def __init__(self) -> None:
+        self._stage: str | None = None
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> _ProgressBars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, stage: str, done: int, total: int, loss: float | None = None) -> None:
+        if stage != self._stage:
+            self.__exit__()
+            pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs no animation
+            self._stage, self._bar = stage, tqdm(total=total, desc=f"{stage:<12}", mininterval=pause)
+        if done and loss is not None:
+            self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        self._bar.update(done - self._bar.n)
+
+
+if __name__ == "__main__":
+    entry.run(main)

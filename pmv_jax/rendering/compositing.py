@@ -1,0 +1,47 @@
+"""The volume rendering integral along rays, by EG3D's mid-point rule (`MipRayMarcher2`)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def weights(densities: Array, distances: Array) -> Array:
+    """Compositing weights [R, S - 1] of the intervals between samples.
+
+    Args:
+      densities: [R, S] raw; the mean of an interval's ends goes through softplus(x - 1).
+      distances: [R, S], increasing.
+    """
+    middle = jax.nn.softplus(0.5 * (densities[:, :-1] + densities[:, 1:]) - 1)
+    optical = middle * (distances[:, 1:] - distances[:, :-1])
+    alpha = 1 - jnp.exp(-optical)
+    transmittance = jnp.cumprod(1 - alpha + 1e-10, axis=-1)
+    return alpha * jnp.pad(transmittance[:, :-1], ((0, 0), (1, 0)), constant_values=1.0)
+
+
+def composite(
+    colours: Array, densities: Array, distances: Array, *, white_background: bool = False
+) -> tuple[Array, Array]:
+    """Colour and expected distance of rays.
+
+    Args:
+      colours: [R, S, F] in [0, 1].
+      densities: [R, S] raw.
+      distances: [R, S], increasing.
+      white_background: adds what light is left as white.
+
+    Returns:
+      colours [R, F] in [-1, 1] and ray_distance [R]: the weighted mean of interval middles. Of an empty ray it is the
+      image's largest sample distance. It is clamped to the image's smallest and largest, never to those of other images.
+    """
+    w = weights(densities, distances)
+    total = w.sum(axis=-1)
+    colour = jnp.einsum("rs,rsf->rf", w, 0.5 * (colours[:, :-1] + colours[:, 1:]))
+    if white_background:
+        colour = colour + 1 - total[:, None]
+    middle = 0.5 * (distances[:, :-1] + distances[:, 1:])
+    empty = total <= 0
+    distance = jnp.where(empty, jnp.inf, jnp.sum(w * middle, axis=-1) / jnp.where(empty, 1.0, total))
+    return 2 * colour - 1, jnp.clip(distance, distances.min(), distances.max())

@@ -1,0 +1,38 @@
+"""Installs pmv_jax, with the demo generator inside so that the commands work from any folder."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+DEMO = Path("weights", "demo")
+
+setup(
+    name="pmv_jax",
+    version="0.1.0",
+    description="From one photograph to a 3D head: pseudo-multi-view inversion of tri-plane GANs (HFGI3D, EG3D) in JAX",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11,<3.14",
+    packages=[*find_packages(include=["pmv_jax", "pmv_jax.*"]), "pmv_jax.demo_weights"],
+    package_dir={"pmv_jax.demo_weights": str(DEMO)},
+    package_data={
+        "pmv_jax.demo_weights": [
+            str(path.relative_to(DEMO)) for path in DEMO.rglob("*") if path.is_file() and path.suffix != ".png"
+        ]
+    },
+    install_requires=[
+        "absl-py>=2.1",
+        "flax>=0.12,<0.13",
+        "imageio-ffmpeg>=0.5",
+        "jax>=0.10,<0.13",
+        "ml-dtypes>=0.5",
+        "numpy>=2.0",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.11.20",
+        "pillow>=11.0",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.12", "scikit-image>=0.25"],
+    },
+)

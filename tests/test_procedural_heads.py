@@ -1,0 +1,206 @@
+"""Procedural heads: where the face is, that rays end where they should, and that parameters do what their names say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tools import procedural_heads as heads
+
+FOCAL, RADIUS, PIVOT = 4.2647, 2.7, (0.0, 0.0, 0.2)
+RAYS = 28  # a side; one number, since every other shape is compiled anew
+
+
+def look_at(yaw: float, pitch: float) -> np.ndarray:
+    """EG3D's orbit camera [25], written out here so that the heads' scale is checked independently of the package."""
+    polar = np.arccos(1 - 2 * (np.pi / 2 + pitch) / np.pi)
+    azimuth = np.pi / 2 - yaw
+    origin = RADIUS * np.array([np.sin(polar) * np.cos(azimuth), np.cos(polar), np.sin(polar) * np.sin(azimuth)])
+    forward = np.array(PIVOT) - origin
+    forward /= np.linalg.norm(forward)
+    right = -np.cross([0.0, 1.0, 0.0], forward)
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3] = np.stack([right, np.cross(forward, right), forward, origin], axis=-1)
+    intrinsics = [FOCAL, 0, 0.5, 0, FOCAL, 0.5, 0, 0, 1]
+    return np.concatenate([pose.ravel(), intrinsics]).astype(np.float32)
+
+
+def project(camera: np.ndarray, point: np.ndarray, size: int = 512) -> np.ndarray:
+    """Pixel (x, y) of a world point."""
+    pose = camera[:16].reshape(4, 4)
+    local = pose[:3, :3].T @ (np.asarray(point) - pose[:3, 3])
+    return size * (FOCAL * local[:2] / local[2] + 0.5)
+
+
+def with_parameter(name: str, value: float) -> jax.Array:
+    """The mean head with one parameter changed."""
+    return jnp.zeros(heads.NUM_PARAMETERS).at[heads.PARAMETERS.index(name)].set(value)
+
+
+_trace = jax.jit(heads.trace)
+_distance = jax.jit(heads.signed_distance)
+_render = jax.jit(heads.render, static_argnums=(2, 3))
+
+
+def view(p: jax.Array, yaw: float = 0.0, pitch: float = 0.0) -> heads.HeadView:
+    return jax.tree.map(np.asarray, _render(p, look_at(yaw, pitch), 64, 2))
+
+
+def region(image: np.ndarray, x: float, y: float, half: float = 6.0) -> np.ndarray:
+    """Mean colour around a pixel of the 512-pixel picture."""
+    scale = image.shape[0] / 512
+    x0, x1, y0, y1 = (round(scale * v) for v in (x - half, x + half, y - half, y + half))
+    return image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)].mean(axis=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def samples() -> jax.Array:
+    return heads.sample_parameters(jax.random.PRNGKey(5), 4)
+
+
+def test_sampled_parameters_are_normalised(samples):
+    assert samples.shape == (4, heads.NUM_PARAMETERS)
+    np.testing.assert_allclose(np.mean(np.square(samples), axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(heads.normalise(3.0 * samples[0]), samples[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "y", "tolerance"),
+    [
+        ("left_eye", 188, 190, 6),
+        ("right_eye", 330, 190, 6),
+        ("nose_tip", 257, 262, 6),
+        ("mouth", 257, 325, 6),
+        # Ears of real crops are not symmetric about the picture's middle, a head that faces the camera is.
+        ("left_ear", 95, 215, 8),
+        ("right_ear", 430, 215, 8),
+    ],
+)
+def test_mean_head_fits_ffhq_crops(name, x, y, tolerance):
+    point = heads.landmarks(jnp.zeros(heads.NUM_PARAMETERS))[name]
+    np.testing.assert_allclose(project(look_at(0, 0), point), (x, y), atol=tolerance)
+
+
+def test_landmarks_lie_on_the_surface(samples):
+    for p in [jnp.zeros(heads.NUM_PARAMETERS), *samples]:
+        points = heads.landmarks(p)
+        stacked = jnp.stack([points[k] for k in ("left_eye", "right_eye", "nose_tip", "mouth")])
+        np.testing.assert_allclose(_distance(p, stacked), 0.0, atol=4e-3)
+
+
+def test_every_ray_ends_in_the_box_and_in_range(samples):
+    cameras = [look_at(yaw, pitch) for yaw in (-0.7, -0.3, 0.0, 0.7) for pitch in (-0.4, 0.0, 0.4)]
+    for i, camera in enumerate(cameras):
+        p = samples[i % len(samples)]
+        origins, directions, _ = heads._pixel_rays(camera, RAYS)
+        surface = _trace(p, origins, directions)
+        t = np.asarray(surface.ray_distance)
+        points = np.asarray(origins) + t[:, None] * np.asarray(directions)
+        assert t.min() > 2.25 and t.max() < 3.25
+        assert np.abs(points).max() < 0.5
+        for leaf in surface:
+            assert np.isfinite(leaf).all()
+        assert np.abs(surface.colour).max() <= 1.0
+        distance = np.asarray(_distance(p, points))
+        head = np.asarray(surface.is_head)
+        assert 0.3 < head.mean() < 1.0
+        assert np.mean(np.abs(distance[head]) < 1e-3) > 0.99
+        assert np.abs(distance[head]).max() < 0.003
+        assert distance[~head].min() > -1e-3
+        centred = (points[~head] - [0, 0, heads.BOWL_CENTRE_Z]) / heads.BOWL_RADII
+        np.testing.assert_allclose((centred**4).sum(axis=-1), 1.0, atol=1e-4)
+
+
+def test_first_surface_is_found_by_brute_force(samples):
+    """No ray steps through the head: the densely sampled distance is positive before the hit."""
+    origins, directions, _ = heads._pixel_rays(look_at(0.4, -0.2), RAYS)
+    surface = _trace(samples[1], origins, directions)
+    share = jnp.linspace(0.0, 1.0, 400)[:, None]
+    t = 2.2 + share * (surface.ray_distance - 0.004 - 2.2)
+    points = origins + t[..., None] * directions
+    distance = _distance(samples[1], points.reshape(-1, 3)).reshape(t.shape)
+    assert np.mean(np.asarray(distance).min(axis=0) > -1e-3) > 0.995
+
+
+def test_depths_agree_with_the_rays(samples):
+    out = view(samples[0], 0.3, -0.1)
+    _, _, cosine = heads._pixel_rays(look_at(0.3, -0.1), 64)
+    np.testing.assert_allclose(out.z_depth, out.ray_distance * np.asarray(cosine).reshape(64, 64), rtol=1e-5)
+    axis = np.sqrt(1 + 2 * (31.5 / 64 / FOCAL) ** 2)
+    np.testing.assert_allclose(out.ray_distance[0, 0] / out.z_depth[0, 0], axis, rtol=1e-5)
+    assert out.image.shape == (64, 64, 3) and out.mask.shape == (64, 64)
+    assert out.mask.min() == 0.0 and out.mask.max() == 1.0
+
+
+def test_z_depth_of_the_nose_is_where_the_landmark_is():
+    p = jnp.zeros(heads.NUM_PARAMETERS)
+    nose = np.asarray(heads.landmarks(p)["nose_tip"])
+    x, y = project(look_at(0, 0), nose, 64)
+    np.testing.assert_allclose(view(p).z_depth[int(y), int(x)], RADIUS - nose[2], atol=0.006)
+
+
+def test_vmap_equals_loop(samples):
+    origins, directions, _ = heads._pixel_rays(look_at(0.2, 0.1), RAYS)
+    together = jax.jit(jax.vmap(heads.trace, (0, None, None)))(samples, origins, directions)
+    for i, p in enumerate(samples):
+        alone = _trace(p, origins, directions)
+        # Compiled differently, a ray may end on the other side of a silhouette; nearly all must agree.
+        assert np.mean(np.asarray(together.is_head[i] == alone.is_head)) > 0.995
+        close = np.abs(np.asarray(together.ray_distance[i] - alone.ray_distance)) < 1e-4
+        assert close.mean() > 0.99
+        assert np.abs(np.asarray(together.colour[i] - alone.colour))[close].mean() < 1e-3
+
+
+def test_every_parameter_shows():
+    mean = view(with_parameter("smile", 0.0), 0.3).image
+    for name in heads.PARAMETERS:
+        change = np.abs(view(with_parameter(name, 1.5), 0.3).image - mean).mean()
+        assert change > 5e-4, name
+
+
+def test_smile_raises_the_mouth_corners():
+    def rise(value: float) -> float:
+        shape = heads.head_shape(with_parameter("smile", value))
+        _, corner = heads._mouth_coordinates(shape, shape.mouth_half_width, jnp.zeros(()))
+        _, centre = heads._mouth_coordinates(shape, jnp.zeros(()), jnp.zeros(()))
+        return float(centre - corner)
+
+    assert rise(-1.5) < 0.0 < rise(0.0) < rise(1.5)
+
+
+def test_colour_parameters_colour_their_parts():
+    def colour(name: str, value: float, x: float, y: float) -> np.ndarray:
+        return region(view(with_parameter(name, value)).image, x, y, 10)
+
+    hair, forehead, shoulder, wall = (256, 25), (256, 110), (90, 500), (20, 60)
+    assert colour("hair_colour", 1.5, *hair).mean() > colour("hair_colour", -1.5, *hair).mean() + 0.3
+    assert colour("skin_tone", 1.5, *forehead).mean() > colour("skin_tone", -1.5, *forehead).mean() + 0.3
+    assert colour("cloth_lightness", 1.5, *shoulder).mean() > colour("cloth_lightness", -1.5, *shoulder).mean() + 0.2
+    assert colour("backdrop_lightness", 1.5, *wall).mean() > colour("backdrop_lightness", -1.5, *wall).mean() + 0.3
+    warm, cold = colour("hair_red", 1.5, *hair), colour("hair_red", -1.5, *hair)
+    assert warm[0] - warm[2] > cold[0] - cold[2] + 0.05
+
+
+def test_shape_parameters_move_the_silhouette():
+    covered = {v: view(with_parameter("hair_length", v)).mask.sum() for v in (-1.5, 0.0, 1.5)}
+    assert covered[-1.5] < covered[0.0] < covered[1.5]
+    assert view(with_parameter("head_width", 1.5)).mask.sum() > view(with_parameter("head_width", -1.5)).mask.sum()
+
+
+def test_decals_are_reserved():
+    with pytest.raises(NotImplementedError):
+        heads.trace(jnp.zeros(heads.NUM_PARAMETERS), jnp.zeros((1, 3)), jnp.ones((1, 3)), decals=())
+
+
+def test_heads_stay_as_they_are():
+    """The trained demo generator imitates this very map from p to pictures: retrain it if this has to change."""
+    p = heads.normalise(jnp.sin(2.0 * jnp.arange(heads.NUM_PARAMETERS) + 1.0))
+    coarse = view(p, 0.3, -0.1).image.reshape(4, 16, 4, 16, 3).mean(axis=(1, 3, 4))
+    expected = [
+        [0.482, -0.012, 0.006, -0.307],
+        [0.408, 0.151, 0.226, 0.056],
+        [0.334, 0.081, 0.125, 0.230],
+        [0.241, 0.112, 0.134, 0.191],
+    ]
+    np.testing.assert_allclose(coarse, expected, atol=5e-3)

@@ -1,0 +1,100 @@
+"""Converts an EG3D checkpoint into a generator directory, without PyTorch and without running code from the checkpoint.
+
+    python -m tools.convert_eg3d --input FILE --output DIR [--spec SPEC.json] [--key G_ema] [--dtype float32|bfloat16]
+                                 [--plane_axes auto|xy_xz_zx|xy_xz_zy] [--force]
+
+FILE is an official .pkl, a torch .pt or .pth, or a state dict as .npz or .safetensors. A plain state dict needs --spec:
+JSON with EG3D's constructor arguments (init), rendering_kwargs and neural_rendering_resolution; see weights/README.md.
+
+    python -m tools.convert_eg3d --input ffhqrebalanced512-128.pkl --output weights/ffhq512
+
+Exit codes: 0 done, 2 bad input or usage; then nothing is written.
+"""
+
+# JAX is imported late, so that a file that cannot be used is refused at once.
+
+from __future__ import annotations
+
+import hashlib
+import typing
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from pmv_jax import eg3d_import, entry
+from pmv_jax.config import GeneratorConfig, PlaneAxes
+from pmv_jax.errors import InputError
+
+_INPUT = flags.DEFINE_string("input", None, "Checkpoint to convert. Required.")
+_OUTPUT = flags.DEFINE_string("output", None, "Directory to write; must not exist yet. Required.")
+_SPEC = flags.DEFINE_string("spec", None, "JSON with the settings of the network, for a plain state dict.")
+_KEY = flags.DEFINE_string("key", "G_ema", "Which network to take, where the checkpoint holds several.")
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "How to store the weights.")
+_PLANE_AXES = flags.DEFINE_enum(
+    "plane_axes", "auto", ["auto", *typing.get_args(PlaneAxes)],
+    "World axes of the three planes. auto: as the checkpoint says, else xy_xz_zx, which official weights have.",
+)  # fmt: skip
+flags.declare_key_flag("force")
+flags.declare_key_flag("help")
+
+LICENCE_NOTE = (
+    "Converted from an EG3D checkpoint. The checkpoint's licence covers this copy too: NVIDIA's own weights are for "
+    "research and evaluation only, not for commercial use (https://github.com/NVlabs/eg3d/blob/main/LICENSE.txt)."
+)
+
+
+def main() -> None:
+    for flag in (_INPUT, _OUTPUT):
+        if not flag.value:
+            raise InputError(f"--{flag.name} is missing; see --help")
+    source, output = Path(_INPUT.value), Path(_OUTPUT.value)
+    spec = eg3d_import.read_spec(_SPEC.value) if _SPEC.value else None
+    state = eg3d_import.read_checkpoint(source, _KEY.value, spec)
+    config = eg3d_import.generator_config(state, None if _PLANE_AXES.value == "auto" else _PLANE_AXES.value)
+
+    from pmv_jax import checkpoints
+    from pmv_jax.generator import Generator
+
+    checkpoints.check_target(output, entry.FORCE.value)
+    variables = eg3d_import.to_variables(checkpoints.variable_shapes(config), state.tensors, str(source))
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    provenance = {"source_file": source.name, "sha256": digest, "licence": LICENCE_NOTE}
+    checkpoints.save_generator(output, Generator(config, variables), provenance, _DTYPE.value, entry.FORCE.value)
+    count = sum(x.size for x in _leaves(variables["params"]))
+    print(summary(config, state, count, output))
+
+
+def summary(config: GeneratorConfig, state: eg3d_import.Eg3dState, parameters: int, output: Path) -> str:
+    """A table of what was converted."""
+    rendering = config.rendering
+    start, end = rendering.ray_start, rendering.ray_end
+    bounds = "where rays meet the box" if start is None else f"{start:g} to {end:g}"
+    rows = {
+        "written to": str(output),
+        "parameters": f"{parameters / 1e6:.1f} M",
+        "resolution": f"{config.image_resolution} (volume rendering {rendering.neural_resolution})",
+        "SR module": str(state.rendering_kwargs["superresolution_module"]).rpartition(".")[2],
+        "samples per ray": f"{rendering.coarse_samples} + {rendering.fine_samples}",
+        "ray bounds": f"{bounds}; box of side {rendering.box_size:g}",
+        "plane axes": rendering.plane_axes.replace("_", " ").upper(),
+        "cameras": f"radius {config.camera_radius:g}, pivot {config.camera_pivot}, "
+        f"focal length {config.camera_focal:g} (assumed: checkpoints do not say)",
+    }
+    if unused := eg3d_import.unused_settings(state):
+        rows["not understood"] = f"{', '.join(unused)}: not EG3D's; without effect here"
+    width = max(map(len, rows)) + 2
+    return "\n".join(label.ljust(width) + value for label, value in rows.items())
+
+
+def _leaves(tree: typing.Any) -> typing.Iterator[np.ndarray]:
+    if isinstance(tree, dict):
+        for child in tree.values():
+            yield from _leaves(child)
+    else:
+        yield tree
+
+
+if __name__ == "__main__":
+    entry.run(main)
