@@ -83,6 +83,9 @@ class SuperresolutionConfig:
     block_channels: tuple[int, int] = (256, 128)
     block_upsamples: tuple[bool, bool] = (True, True)
     resize_larger: bool = True  # False: raw images larger than input_resolution are passed on unchanged (4X, Deepfp32)
+    # EG3D's blocks that do not up-sample (2X, 4X, Deepfp32: `SynthesisBlockNoUp`) add in place, to the tensor that is
+    # also returned as image_raw. True: `synthesis` returns that sum, where the raw image was not resized before.
+    adds_to_raw: bool = False
     antialias: bool = True
     noise_mode: NoiseMode = "none"
     conv_clamp: float | None = 256.0
@@ -130,37 +133,40 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class CameraSearchConfig:
-    """Camera estimation, when none is given: a grid over yaw and pitch, then gradient refinement together with w."""
+    """Camera estimation, when none is given: a grid of cameras around the average head, then gradient refinement of the
+    best of them together with w, at low resolution."""
 
     yaw_range: float = 0.6  # radians, either side of frontal
     pitch_range: float = 0.3
     yaw_steps: int = 9
     pitch_steps: int = 3
-    grid_steps: int = 20  # latent steps for each camera of the grid, at low resolution
+    candidates: int = 3  # cameras of the grid that are refined
     refine_steps: int = 40
-    learning_rate: float = 0.02  # radians
+    resolution: int = 32  # of the pictures compared
+    learning_rate: float = 0.1  # of w, and of the angles in units of 0.2 radians
 
 
 @dataclass(frozen=True)
 class LatentConfig:
-    """Stage 1: w_plus optimisation from the average w (StyleGAN2 projector; HFGI3D section 3.1)."""
+    """Stage 1: latent optimisation from the average w (StyleGAN2 projector; HFGI3D section 3.1)."""
 
-    steps: int = 100
-    learning_rate: float = 0.05
+    steps: int = 80
+    learning_rate: float = 0.08
     ramp_up: float = 0.05  # share of the steps
     ramp_down: float = 0.5
     noise: float = 0.05  # w noise at the start, in standard deviations of w
     noise_ramp: float = 0.75  # share of the steps after which the noise is gone
-    regularisation: float = 0.002  # pull towards one common w, in (standard deviations of w)^2
+    regularisation: float = 0.01  # pull of all rows of w_plus towards each other, in (standard deviations of w)^2
     space: Literal["w", "w_plus"] = "w_plus"
 
 
 @dataclass(frozen=True)
 class TuningConfig:
-    """Stage 2: generator tuning on the input alone, until the loss falls below `stop_loss` (HFGI3D section 3.1)."""
+    """Stage 2: generator tuning on the input alone, until the loss falls to `stop_loss` (HFGI3D section 3.1)."""
 
-    steps: int = 60
+    steps: int = 40
     learning_rate: float = 2e-3
+    final_rate: float = 0.2  # share of the learning rate that is left at the end
     stop_loss: float = 0.0
 
 
@@ -169,21 +175,26 @@ class PseudoViewConfig:
     """Stage 3: pseudo-views by warping and inpainting (HFGI3D sections 3.2 and 3.3)."""
 
     count: int = 12
-    yaw_range: float = 0.4
+    centre: Literal["input", "frontal"] = "input"  # what yaw and pitch below are measured from
+    yaw_range: float = 0.4  # radians
     pitch_range: float = 0.2
-    erode: float = 51 / 512  # width of mask erosion, in units of the image size
-    blur: float = 21 / 512  # width of the mask's Gaussian blur
+    pitch_offset: float = 0.0
+    inner_radius: float = 0.5  # of every second camera, in units of the ranges
+    erode: float = 0.02  # width taken off the mask, in units of the image size
+    blur: float = 0.03  # width of the Gaussian (six sigma) that softens its edge
+    hidden_weight: float = 0.3  # of pixels that the generator made up, in the joint loss
 
 
 @dataclass(frozen=True)
 class JointConfig:
     """Stage 4: tuning on the input and the pseudo-views together (HFGI3D eq. 6)."""
 
-    steps: int = 80
+    steps: int = 60
     learning_rate: float = 2e-3
+    final_rate: float = 0.1
     views_per_step: int = 2
     view_weight: float = 1.0
-    reset_generator: bool = True
+    reset_generator: bool = True  # start again from the untuned weights, not from those of stage 2
 
 
 @dataclass(frozen=True)

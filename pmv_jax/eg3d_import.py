@@ -412,6 +412,7 @@ def _superresolution_config(state: Eg3dState, init: _Settings, rendering: _Setti
         block_channels=channels,
         block_upsamples=(first_doubles, True),
         resize_larger=resize_larger,
+        adds_to_raw=not first_doubles,
         # Deepfp32 has no such argument, and interpolates without.
         antialias=rendering.flag("sr_antialias") if name != "SuperresolutionHybridDeepfp32" else False,
         noise_mode=noise_mode or "none",

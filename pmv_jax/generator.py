@@ -56,6 +56,18 @@ class Generator:
         """w_plus [B, num_ws, w_dim], camera [B, 25] -> image, image_raw, ray_distance. See `TriPlaneGenerator.synthesis`."""
         return _synthesis(self, ws, camera, key, noise_mode)
 
+    def render_views(self, ws: Array, cameras: Array) -> dict[str, Array]:
+        """Many views of one head from one set of planes: ws [num_ws, w_dim], cameras [V, 25] -> as `synthesis`, [V, ...]."""
+        apply = functools.partial(self.model.apply, self.variables)
+        planes = apply(ws[None], method="planes")
+
+        def view(camera: Array) -> dict[str, Array]:
+            features, distance = apply(planes, camera[None], method="render")
+            image = apply(features, ws[None], method="superresolve")
+            return {"image": image[0], "image_raw": features[0, ..., :3], "ray_distance": distance[0]}
+
+        return jax.vmap(view)(cameras)
+
 
 def initialise(config: GeneratorConfig, key: Array) -> Generator:
     """A generator with random weights."""

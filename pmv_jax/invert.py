@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 import sys
 import time
@@ -107,7 +108,6 @@ class _ProgressBars:
     """One bar per stage, each staying on the screen when the next begins."""
 
     def __init__(self) -> None:
-        self._stage: str | None = None
         self._bar: tqdm | None = None
 
     def __enter__(self) -> _ProgressBars:
@@ -116,15 +116,18 @@ class _ProgressBars:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
-    def update(self, stage: str, done: int, total: int, loss: float | None = None) -> None:
-        if stage != self._stage:
-            self.__exit__()
+    def update(self, stage: str, done: int, total: int, loss: float = math.nan) -> None:
+        """Called when a stage starts or resumes, and after each of its chunks."""
+        if self._bar is None:
             pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs no animation
-            self._stage, self._bar = stage, tqdm(total=total, desc=f"{stage:<12}", mininterval=pause)
-        if done and loss is not None:
+            self._bar = tqdm(total=total, initial=done, desc=f"{stage:<12}", mininterval=pause)
+        if math.isfinite(loss):
             self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._bar.update(done - self._bar.n)
+        if done >= total:
+            self.__exit__()
 
 
 if __name__ == "__main__":

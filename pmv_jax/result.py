@@ -158,8 +158,9 @@ def _write_pseudo_views(directory: Path, inversion: Inversion) -> None:
     if inversion.pseudo_views is None:
         return
     directory.mkdir()
-    _, warps, visibilities, blends = map(np.asarray, inversion.pseudo_views)
-    for index, (warp, visibility, blend) in enumerate(zip(warps, visibilities, blends, strict=True)):
+    views = inversion.pseudo_views
+    triples = zip(*map(np.asarray, (views.warp, views.visibility, views.blend)), strict=True)
+    for index, (warp, visibility, blend) in enumerate(triples):
         images.save_image(directory / f"{index:02}_warp.png", warp)
         images.save_image(directory / f"{index:02}_visibility.png", 2 * visibility - 1)
         images.save_image(directory / f"{index:02}_blend.png", blend)

@@ -1,15 +1,21 @@
 """`python -m pmv_jax.invert` as a user runs it, from another folder."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from pmv_jax.cameras import look_at
+from pmv_jax.checkpoints import save_generator
+from pmv_jax.config import BackboneConfig, DecoderConfig, GeneratorConfig, RenderingConfig, SuperresolutionConfig
+from pmv_jax.generator import initialise
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,3 +91,107 @@ def test_help(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     for flag in "image camera generator config set out seed force resume".split():
         assert f"--{flag} " in done.stdout
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Whole runs, with a generator and step counts that make them short
+# ---------------------------------------------------------------------------------------------------------------------
+
+TINY = GeneratorConfig(
+    z_dim=16,
+    w_dim=16,
+    image_resolution=64,
+    backbone=BackboneConfig(plane_resolution=16, plane_channels=8, channel_base=256, channel_max=16),
+    decoder=DecoderConfig(hidden_features=16, output_features=8),
+    rendering=RenderingConfig(neural_resolution=32, coarse_samples=6, fine_samples=6),
+    superresolution=SuperresolutionConfig(input_resolution=32, block_channels=(8, 8), block_upsamples=(False, True)),
+)
+SHORT = (
+    "latent.steps=4", "tuning.steps=4", "joint.steps=4", "pseudo_views.count=2",
+    "camera.yaw_steps=3", "camera.pitch_steps=1", "camera.candidates=1", "camera.refine_steps=2",
+)  # fmt: skip
+FILES = "input.png reconstruction.png views.png orbit.mp4 depth.png depth.npy config.json metrics.json inversion"
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    """A folder with a picture, a tiny generator, and the result of one run, `first`, whose output is in `first.log`."""
+    folder = tmp_path_factory.mktemp("studio")
+    y, x = np.mgrid[0:80, 0:96] / 80
+    pixels = 127 + 120 * np.sin(np.stack([6 * x, 5 * y, 4 * x * y], -1))
+    Image.fromarray(pixels.astype(np.uint8)).save(folder / "me.png")
+    save_generator(folder / "generator", initialise(TINY, jax.random.key(0)), provenance={})
+    done = short_invert(folder, "first")
+    assert done.returncode == 0, done.stderr
+    (folder / "first.log").write_text(done.stdout + done.stderr)
+    return folder
+
+
+def arguments_for(out: str) -> list[str]:
+    overrides = [text for setting in SHORT for text in ("--set", setting)]
+    return ["--image", "me.png", "--generator", "generator", "--seed", "3", "--out", out, *overrides]
+
+
+def environment_for(folder: Path) -> dict[str, str]:
+    # Nearly all the time of a short run is compilation: keep what is compiled, and optimise it less.
+    return {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+
+
+def short_invert(folder: Path, out: str, *arguments: object) -> subprocess.CompletedProcess:
+    return invert(folder, *arguments_for(out), *arguments, **environment_for(folder))
+
+
+def contents(result: Path) -> dict[str, bytes]:
+    """What must be the same in every run: all pictures, the video and the depth."""
+    kinds = (".png", ".mp4", ".npy")
+    return {str(path.relative_to(result)): path.read_bytes() for path in result.rglob("*") if path.suffix in kinds}
+
+
+def test_result_is_complete(studio):
+    result = studio / "first"
+    assert {path.name for path in result.iterdir()} == {*FILES.split(), "pseudo_views"}
+    assert not (studio / "first.partial").exists()
+    figures = json.loads((result / "metrics.json").read_text())
+    assert figures["psnr"] > 5 and figures["seed"] == 3 and len(figures["camera"]) == 25
+    assert {"latent", "tuning", "joint"} <= {stage["name"] for stage in figures["stages"]}
+    assert all(stage["loss_last"] is not None for stage in figures["stages"])
+    assert json.loads((result / "config.json").read_text())["latent"]["steps"] == 4
+    assert np.isfinite(np.load(result / "depth.npy")).all()
+    assert Image.open(result / "input.png").size == (64, 64)
+    log = (studio / "first.log").read_text()
+    assert "96x80, not square" in log and "PSNR" in log and str(result) in log
+
+
+def test_finished_result_is_not_overwritten(studio):
+    before = contents(studio / "first")
+    assert short_invert(studio, "first").returncode == 2
+    resumed = short_invert(studio, "first", "--resume")
+    assert resumed.returncode == 0 and "finished" in resumed.stdout
+    assert contents(studio / "first") == before
+
+
+def test_interrupted_and_resumed_run_gives_the_same_bytes(studio):
+    command = [sys.executable, "-m", "pmv_jax.invert", *arguments_for("second")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment_for(studio)}
+    state = studio / "second.partial" / "state"
+    with subprocess.Popen(command, cwd=studio, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (state / "latent").is_dir():
+            time.sleep(0.05)
+        process.terminate()
+        _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 75 and stderr.splitlines()[-1].startswith("error: interrupted")
+    assert (state / "latent").is_dir() and not (studio / "second").exists()
+
+    resumed = short_invert(studio, "second", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert contents(studio / "second") == contents(studio / "first")
+    assert not (studio / "second.partial").exists()
+
+
+def test_full_disk_is_one_line_and_leaves_no_result(studio):
+    limited = f"ulimit -f 4; exec {sys.executable} -m pmv_jax.invert " + " ".join(arguments_for("third"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment_for(studio)}
+    done = subprocess.run(["bash", "-c", limited], cwd=studio, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert not (studio / "third").exists()

@@ -27,7 +27,7 @@ class FakeInversion:
         self.pseudo_views = None
         if pseudo_views:
             views = np.zeros((pseudo_views, SIZE, SIZE, 3), np.float32)
-            self.pseudo_views = (np.tile(self.camera, (pseudo_views, 1)), views, views[..., 0], views)
+            self.pseudo_views = SimpleNamespace(warp=views, visibility=views[..., 0], blend=views)
 
     def render(self, views: np.ndarray) -> dict[str, np.ndarray]:
         self.batches.append(len(views))

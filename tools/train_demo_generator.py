@@ -77,9 +77,8 @@ class Stage:
 
 
 RECIPE = (
-    Stage("rays", 4000, 8e-3, 2.5e-3, 64, heads=8, rays=512),
-    Stage("grow", 1200, 3e-3, 1e-3, 128, heads=8, rays=512),
-    Stage("images", 900, 1.5e-3, 5e-5, 128, heads=4, rays=32 * 32),
+    Stage("rays", 2600, 8e-3, 2.5e-3, 64, heads=8, rays=512),
+    Stage("images", 1500, 2.5e-3, 5e-5, 128, heads=4, rays=32 * 32),
 )
 YAW, PITCH = 0.7, 0.4  # training cameras; a margin around the range that is judged
 HELD_OUT_YAW, HELD_OUT_PITCH = 0.6, 0.3

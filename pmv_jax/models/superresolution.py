@@ -20,13 +20,18 @@ class Superresolution(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, features: Array, ws: Array) -> Array:
-        """features [B, h, w, C] (the first three in [-1, 1] are colour), ws [B, num_ws, w_dim] -> image [B, H, W, 3].
+    def __call__(self, features: Array, ws: Array) -> tuple[Array, Array]:
+        """Takes features [B, h, w, C] (the first three in [-1, 1] are colour) and ws [B, num_ws, w_dim].
 
         Only the last w is used, for all layers.
+
+        Returns:
+          image [B, H, W, 3], and image_raw [B, h, w, 3] as EG3D returns it: the colour that came in, or what the first
+          block makes of it (`SuperresolutionConfig.adds_to_raw`).
         """
         cfg = self.config
         size = features.shape[1]
+        raw = features[..., :3]
         if size < cfg.input_resolution or (cfg.resize_larger and size > cfg.input_resolution):
             features = ops.resize(features, cfg.input_resolution, antialias=cfg.antialias)
         x, image = features, features[..., :3]
@@ -37,4 +42,6 @@ class Superresolution(nn.Module):
         ):
             block = SynthesisBlock(channels, resolution, 3, up=up, clamp=cfg.conv_clamp, name=f"block{i}")
             x, image = block(x, image, rows, cfg.noise_mode, self.dtype)
-        return image
+            if i == 0 and cfg.adds_to_raw and image.shape == raw.shape:
+                raw = image
+        return image, raw

@@ -107,15 +107,15 @@ class TriPlaneGenerator(nn.Module):
 
     def superresolve(self, features: Array, ws: Array) -> Array:
         """Raw features [B, n, n, F] -> image [B, H, W, 3], about [-1, 1], not clipped."""
-        return self.superresolution(features, ws)
+        return self.superresolution(features, ws)[0]
 
     def synthesis(
         self, ws: Array, camera: Array, key: Array | None = None, noise_mode: NoiseMode = "const"
     ) -> dict[str, Array]:
         """ws [B, num_ws, w_dim], camera [B, 25] -> image [B, H, W, 3], image_raw [B, n, n, 3], ray_distance [B, n, n]."""
         features, distance = self.render(self.planes(ws, noise_mode), camera, key)
-        image = self.superresolve(features, ws)
-        return {"image": image, "image_raw": features[..., :3], "ray_distance": distance}
+        image, raw = self.superresolution(features, ws)
+        return {"image": image, "image_raw": raw, "ray_distance": distance}
 
     def __call__(self, z: Array, camera: Array) -> dict[str, Array]:
         return self.synthesis(self.mapping(z, camera), camera)

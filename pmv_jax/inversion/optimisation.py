@@ -1,0 +1,70 @@
+"""The loop that every stage runs: Adam steps inside `lax.scan`, with a frozen mask in place of a break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+Tree = Any
+LossFunction = Callable[[Tree, Array, Array], Array]  # variables, step, key -> loss
+
+
+@flax.struct.dataclass
+class State:
+    """Where an optimisation stands. A pytree: it can be saved, vmapped over images, and continued.
+
+    Attributes:
+      variables: what is optimised, any tree.
+      optimiser: the Optax state, of all variables as one vector: one update to compile and launch in place of hundreds.
+      step: steps taken, int32 [].
+      stopped: bool []; from then on nothing changes any more.
+    """
+
+    variables: Tree
+    optimiser: Tree
+    step: Array
+    stopped: Array
+
+
+def start(variables: Tree, optimiser: optax.GradientTransformation) -> State:
+    return State(variables, optimiser.init(ravel_pytree(variables)[0]), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+
+
+def run(
+    loss: LossFunction,
+    optimiser: optax.GradientTransformation,
+    state: State,
+    key: Array,
+    steps: int,
+    stop_loss: float = 0.0,
+) -> tuple[State, Array]:
+    """Takes `steps` steps. Step i uses `fold_in(key, i)`, so the cut into chunks changes nothing.
+
+    An image whose loss falls to `stop_loss`, or is not finite, is frozen, parameters and optimiser state alike, before
+    the step that this loss would have brought. Under `vmap` each image has its own mask.
+
+    Returns:
+      The new state and the loss before each step [steps]; of a frozen image it is that at which it froze.
+    """
+
+    _, unravel = ravel_pytree(state.variables)
+
+    def step(state: State, _: None) -> tuple[State, Array]:
+        step_key = jax.random.fold_in(key, state.step)
+        value, grads = jax.value_and_grad(loss)(unravel(state.variables), state.step, step_key)
+        updates, optimiser_state = optimiser.update(ravel_pytree(grads)[0], state.optimiser, state.variables)
+        stopped = state.stopped | ~(value > stop_loss) | ~jnp.isfinite(value)
+        moved = State(state.variables + updates, optimiser_state, state.step + 1, stopped)
+        kept = state.replace(step=state.step + 1, stopped=stopped)
+        return jax.tree.map(lambda new, old: jnp.where(stopped, old, new), moved, kept), value
+
+    flat = state.replace(variables=ravel_pytree(state.variables)[0])
+    flat, losses = jax.lax.scan(step, flat, length=steps)
+    return flat.replace(variables=unravel(flat.variables)), losses

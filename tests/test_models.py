@@ -1,0 +1,219 @@
+"""Layers against naive twins, and what the whole generator promises; test_parity.py has its numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from pmv_jax import cameras, checkpoints
+from pmv_jax.config import (
+    BackboneConfig,
+    DecoderConfig,
+    GeneratorConfig,
+    MappingConfig,
+    RenderingConfig,
+    SuperresolutionConfig,
+)
+from pmv_jax.generator import Generator
+from pmv_jax.models import ops
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def normal(rng, *shape):
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def assert_close(ours, expected, tolerance=1e-5):
+    """Up to a part of the largest expected value."""
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-3))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Operations
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def plain_conv(x, kernel):
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3, 4), (1, 1, 2, 4, 1)])
+def test_gradients_of_conv3x3_are_those_of_a_convolution(rng, shape):
+    batch, height, width, features_in, features_out = shape
+    x, kernel = normal(rng, batch, height, width, features_in), normal(rng, 3, 3, features_in, features_out)
+    g = normal(rng, batch, height, width, features_out)
+
+    def gradients(function):
+        value, pullback = jax.vjp(function, x, kernel)
+        return value, *pullback(g)
+
+    expected = jax.jit(lambda: gradients(plain_conv))()
+    jax.tree.map(assert_close, jax.jit(lambda: gradients(ops._conv3x3))(), expected)
+    for branch in (ops._kernel_gradient, ops._kernel_gradient_by_shifts):  # the platform picks one
+        assert_close(jax.jit(branch)(x, g, kernel), expected[2])
+
+
+def filtered(x, before, after):
+    """x [B, H, W, C] padded with zeros, then the [1, 3, 3, 1] filter with a sum of 2 along both axes."""
+    taps = np.array([1, 3, 3, 1]) / 4
+    for axis in (1, 2):
+        x = np.pad(x, [(before, after) if a == axis else (0, 0) for a in range(4)])
+        size = x.shape[axis] - 3
+        x = sum(tap * np.take(x, range(i, i + size), axis) for i, tap in enumerate(taps))
+    return x
+
+
+def test_upsample_is_zero_stuffing_and_a_filter(rng):
+    x = normal(rng, 2, 5, 3, 4)
+    stuffed = np.zeros((2, 10, 6, 4))
+    stuffed[:, ::2, ::2] = x
+    assert_close(jax.jit(ops.upsample)(x), filtered(stuffed, 2, 1))
+
+
+def modulated(kernel, style, demodulate):
+    """Weights of every image [B, k, k, in, out] (StyleGAN2 eq. 1 and 3)."""
+    weights = kernel.astype(np.float64) * style[:, None, None, :, None]
+    return weights / np.sqrt((weights**2).sum(axis=(1, 2, 3), keepdims=True) + 1e-8) if demodulate else weights
+
+
+@pytest.mark.parametrize("size, demodulate", [(3, True), (1, False)])
+def test_modulated_conv_is_a_convolution_with_modulated_weights(rng, size, demodulate):
+    x, kernel, style = normal(rng, 2, 4, 5, 3), normal(rng, size, size, 3, 6), normal(rng, 2, 3)
+    weights = modulated(kernel, style, demodulate)
+    expected = [plain_conv(x[i : i + 1], weights[i].astype(np.float32))[0] for i in range(2)]
+    ours = jax.jit(lambda *args: ops.modulated_conv(*args, demodulate=demodulate))(x, kernel, style)
+    assert_close(ours, np.stack(expected))
+
+
+def test_modulated_conv_up_is_a_transposed_convolution_and_a_filter(rng):
+    x, kernel, style = normal(rng, 2, 4, 5, 3), normal(rng, 3, 3, 3, 6), normal(rng, 2, 3)
+    weights = modulated(kernel, style, True)
+    scattered = np.zeros((2, 9, 11, 6))
+    for row, column in np.ndindex(3, 3):
+        contribution = np.einsum("bhwi,bio->bhwo", x, weights[:, row, column])
+        scattered[:, row : row + 8 : 2, column : column + 10 : 2] += contribution
+    ours = jax.jit(lambda *args: ops.modulated_conv(*args, up=True))(x, kernel, style)
+    assert_close(ours, filtered(scattered, 1, 1))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The generator
+# ---------------------------------------------------------------------------------------------------------------------
+
+CONFIG = GeneratorConfig(
+    z_dim=16,
+    w_dim=16,
+    image_resolution=32,
+    mapping=MappingConfig(num_layers=1),
+    backbone=BackboneConfig(plane_resolution=16, plane_channels=8, channel_base=256, channel_max=16),
+    decoder=DecoderConfig(hidden_features=16, output_features=8),
+    rendering=RenderingConfig(neural_resolution=16, coarse_samples=8, fine_samples=8),
+    superresolution=SuperresolutionConfig(
+        input_resolution=16, block_channels=(8, 8), block_upsamples=(False, True), adds_to_raw=True
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    """Random weights, biases and noise strengths included."""
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        return (0.1 if path[-1].key in ("bias", "noise_strength") else 1) * normal(rng, *leaf.shape)
+
+    return Generator(CONFIG, jax.tree_util.tree_map_with_path(fill, checkpoints.variable_shapes(CONFIG)))
+
+
+def with_config(generator: Generator, group: str, **changes) -> Generator:
+    """The same weights under another config."""
+    changed = dataclasses.replace(getattr(generator.config, group), **changes)
+    return generator.replace(config=dataclasses.replace(generator.config, **{group: changed}))
+
+
+@functools.partial(jax.jit, static_argnames="noise_mode")
+def planes_of(generator, ws, noise_mode="const", key=None):
+    rngs = None if key is None else {"noise": key}
+    return generator.model.apply(generator.variables, ws, noise_mode, rngs=rngs, method="planes")
+
+
+@pytest.fixture
+def ws(rng):
+    return normal(rng, 2, CONFIG.num_ws, CONFIG.w_dim)
+
+
+@pytest.fixture
+def views():
+    return np.stack([cameras.look_at(0.0, 0.0), cameras.look_at(0.4, -0.2, radius=2.5)])
+
+
+def test_vmap_over_images_equals_a_loop(generator, ws, views):
+    generator = with_config(generator, "rendering", ray_start=None, ray_end=None, box_size=0.5)  # many rays miss it
+
+    def image(params, ws, camera):
+        apply = functools.partial(generator.model.apply, {**generator.variables, "params": params})
+        planes = apply(ws[None], method="planes")
+        return planes, *apply(planes, camera[None], method="render")
+
+    params = jax.tree.map(lambda x: np.stack([x, 0.9 * x]), generator.params)  # each image has its own generator
+    batch, single = jax.jit(jax.vmap(image))(params, ws, views), jax.jit(image)
+    for i in range(2):
+        alone = single(jax.tree.map(lambda x, i=i: x[i], params), ws[i], views[i])
+        jax.tree.map(lambda a, b, i=i: assert_close(a, b[i], 1e-4), alone, batch)
+
+
+def test_noise_modes(generator, ws):
+    def quieten(path, x):
+        return 0 * x if path[-1].key == "noise_strength" else x
+
+    quiet = generator.with_params(jax.tree_util.tree_map_with_path(quieten, generator.params))
+    const, silent = planes_of(generator, ws), planes_of(quiet, ws)
+    assert_close(planes_of(generator, ws, "none"), silent)
+    first, again, other = (planes_of(generator, ws, "random", jax.random.key(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    for different in (const, first, other):
+        assert np.abs(different - silent).max() > 1e-2 * np.abs(silent).max()
+    assert np.abs(first - other).max() > 1e-2 * np.abs(first).max()
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def superresolve(config, variables, features, ws):
+    """Image and raw image, and the image after the first block."""
+    method = lambda module, *args: module.superresolution(*args)  # noqa: E731
+    model = Generator(config, variables).model
+    out, state = model.apply(variables, features, ws, method=method, capture_intermediates=True)
+    return *out, state["intermediates"]["superresolution"]["block0"]["__call__"][0][1]
+
+
+def test_raw_image_as_eg3d_returns_it(generator, rng, ws):
+    plain = with_config(generator, "superresolution", adds_to_raw=False)
+    features = np.tanh(normal(rng, 2, 16, 16, 8))
+    image, raw, after_first_block = superresolve(generator.config, generator.variables, features, ws)
+    same_image, colour, _ = superresolve(plain.config, plain.variables, features, ws)
+    np.testing.assert_array_equal(image, same_image)
+    np.testing.assert_array_equal(colour, features[..., :3])
+    np.testing.assert_array_equal(raw, after_first_block)
+    assert np.abs(raw - colour).max() > 1e-2
+    small = features[:, ::2, ::2]  # is resized, and the block adds to the resized one
+    np.testing.assert_array_equal(superresolve(generator.config, generator.variables, small, ws)[1], small[..., :3])
+
+
+def test_bfloat16_is_close_to_float32(generator, ws, views):
+    mixed = generator.replace(config=dataclasses.replace(CONFIG, compute_dtype="bfloat16"))
+    exact, near = generator.synthesis(ws, views), mixed.synthesis(ws, views)
+    for key, value in near.items():
+        assert value.dtype == jnp.float32
+        psnr = 20 * np.log10(np.ptp(exact[key]) / np.sqrt(np.mean(np.square(exact[key] - value))))
+        assert psnr >= 40, f"{key}: {psnr:.1f} dB"
