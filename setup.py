@@ -12,6 +12,7 @@ setup(
     description="From one photograph to a 3D head: pseudo-multi-view inversion of tri-plane GANs (HFGI3D, EG3D) in JAX",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    license="MIT",
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["pmv_jax", "pmv_jax.*"]), "pmv_jax.demo_weights"],
     package_dir={"pmv_jax.demo_weights": str(DEMO)},

@@ -58,8 +58,8 @@ def look_at(
     vertical = jnp.clip(jnp.pi / 2 + pitch, 1e-5, jnp.pi - 1e-5)
     polar = jnp.arccos(1 - 2 * vertical / jnp.pi)
     azimuth = jnp.pi / 2 - yaw
-    direction = jnp.stack([jnp.sin(polar) * jnp.cos(azimuth), jnp.cos(polar), jnp.sin(polar) * jnp.sin(azimuth)], axis=-1)
-    return look_from(radius * direction, jnp.asarray(pivot, jnp.float32), focal)
+    x, y, z = jnp.sin(polar) * jnp.cos(azimuth), jnp.cos(polar), jnp.sin(polar) * jnp.sin(azimuth)
+    return look_from(radius * jnp.stack([x, y, z], axis=-1), jnp.asarray(pivot, jnp.float32), focal)
 
 
 def look_from(position: Array, target: Array, focal: Array | float = FFHQ_FOCAL) -> Array:
@@ -89,7 +89,7 @@ def pixel_centres(size: int) -> Array:
 
 
 def unproject(camera: Array, pixels: Array) -> Array:
-    """World directions [..., N, 3] through image points [N, 2] or [..., N, 2], scaled to unit depth along the optical axis.
+    """World directions [..., N, 3] through image points [N, 2] or [..., N, 2], of unit depth along the optical axis.
 
     A point's z-depth times this, plus the camera's position, is the point.
     """

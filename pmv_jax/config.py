@@ -127,8 +127,7 @@ class LossConfig:
 
     l2_weight: float = 1.0
     perceptual_weight: float = 1.0
-    # "gradients": multi-scale image gradients, needs no weights. "lpips": needs converted LPIPS weights.
-    perceptual: Literal["gradients", "lpips", "none"] = "gradients"
+    perceptual: Literal["gradients", "none"] = "gradients"  # "gradients": of the error, at several scales; see losses.py
 
 
 @dataclass(frozen=True)

@@ -56,17 +56,16 @@ class Generator:
         """w_plus [B, num_ws, w_dim], camera [B, 25] -> image, image_raw, ray_distance. See `TriPlaneGenerator.synthesis`."""
         return _synthesis(self, ws, camera, key, noise_mode)
 
-    def render_views(self, ws: Array, cameras: Array) -> dict[str, Array]:
-        """Many views of one head from one set of planes: ws [num_ws, w_dim], cameras [V, 25] -> as `synthesis`, [V, ...]."""
+    def planes(self, ws: Array) -> Array:
+        """The tri-planes [3, H, W, C] of one head ws [num_ws, w_dim], from which `render_view` renders any view."""
+        return self.model.apply(self.variables, ws[None], method="planes")[0]
+
+    def render_view(self, planes: Array, ws: Array, camera: Array) -> dict[str, Array]:
+        """One view from planes [3, H, W, C], ws [num_ws, w_dim], camera [25] -> as `synthesis`, without batch axes."""
         apply = functools.partial(self.model.apply, self.variables)
-        planes = apply(ws[None], method="planes")
-
-        def view(camera: Array) -> dict[str, Array]:
-            features, distance = apply(planes, camera[None], method="render")
-            image = apply(features, ws[None], method="superresolve")
-            return {"image": image[0], "image_raw": features[0, ..., :3], "ray_distance": distance[0]}
-
-        return jax.vmap(view)(cameras)
+        features, distance = apply(planes[None], camera[None], method="render")
+        image = apply(features, ws[None], method="superresolve")
+        return {"image": image[0], "image_raw": features[0, ..., :3], "ray_distance": distance[0]}
 
 
 def initialise(config: GeneratorConfig, key: Array) -> Generator:

@@ -1,4 +1,4 @@
-"""Image losses. Images are [H, W, 3] in [-1, 1]; every function is for one image and takes an optional weight per pixel."""
+"""Image losses. Images are [H, W, 3] in [-1, 1]; every function is for one image and takes a weight per pixel."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from pmv_jax.config import LossConfig
+from pmv_jax.models.ops import halve
 
 _SCALES = 3
 
@@ -32,7 +33,7 @@ def gradient_loss(error: Array, weight: Array) -> Array:
     """Stand-in for LPIPS that needs no weights: mean absolute gradients of the error at three scales.
 
     Like LPIPS it asks for edges in their places more than for exact colours, and unlike L2 it does not let fine texture
-    average out. Each scale halves the image by 2x2 means; weights shrink along and count where both pixels do.
+    average out. Each scale halves the image by weighted 2x2 means; a gradient counts as much as the lesser of its pixels.
 
     Args:
       error: [H, W, 3], image minus target. H and W divisible by 4.
@@ -44,7 +45,7 @@ def gradient_loss(error: Array, weight: Array) -> Array:
             trusted = jnp.minimum(*_neighbours(weight, axis))
             total += jnp.mean(trusted[..., None] * _smooth_abs(jnp.diff(error, axis=axis)))
         if scale < _SCALES - 1:
-            error, weight = _halve(error), _halve(weight[..., None])[..., 0]
+            error, weight = _halve(error, weight)
     return total / (2 * _SCALES)
 
 
@@ -57,6 +58,7 @@ def _neighbours(x: Array, axis: int) -> tuple[Array, Array]:
     return (x[1:], x[:-1]) if axis == 0 else (x[:, 1:], x[:, :-1])
 
 
-def _halve(x: Array) -> Array:
-    height, width, channels = x.shape
-    return x.reshape(height // 2, 2, width // 2, 2, channels).mean((1, 3))
+def _halve(error: Array, weight: Array) -> tuple[Array, Array]:
+    """Means of 2x2 pixels, those of the error weighted: what does not count does not reach the coarser scales either."""
+    halved = halve(weight[..., None])
+    return halve(weight[..., None] * error) / jnp.maximum(halved, 1e-6), halved[..., 0]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array, lax
 
+from pmv_jax.models.ops import halve
+
 _RANGE = 2.0
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * _RANGE) ** 2, (0.03 * _RANGE) ** 2
@@ -52,7 +54,7 @@ def ms_ssim(a: Array, b: Array) -> Array:
         luminance, contrast_structure = _ssim_maps(a, b)
         last = scale == scales - 1
         factors.append(jnp.mean(luminance * contrast_structure if last else contrast_structure, axis=(0, 1)))
-        a, b = _halve(a), _halve(b)
+        a, b = halve(a), halve(b)
     # Anticorrelated images have negative factors, of which no real power exists; the floor keeps gradients finite too.
     return jnp.mean(jnp.prod(jnp.maximum(jnp.stack(factors), 1e-6) ** weights[:, None], axis=0))
 
@@ -81,10 +83,3 @@ def _blur(x: Array) -> Array:
             precision=lax.Precision.HIGHEST,
         )  # fmt: skip
     return x
-
-
-def _halve(x: Array) -> Array:
-    """Mean of 2x2 pixels; an odd last row or column is dropped."""
-    height, width, channels = x.shape
-    x = x[: height // 2 * 2, : width // 2 * 2]
-    return x.reshape(height // 2, 2, width // 2, 2, channels).mean(axis=(1, 3))

@@ -177,6 +177,7 @@ def test_every_superresolution_module_is_known(module, resolution, channels, ups
     assert (sr.block_channels, sr.block_upsamples, sr.input_resolution, sr.antialias) == (
         channels, ups, size, antialias
     )  # fmt: skip
+    assert sr.adds_to_raw == (not ups[0])
 
 
 def test_corrected_plane_axes_are_recognised_and_can_be_forced():
@@ -257,9 +258,7 @@ def test_tensors_are_renamed_and_transposed():
     weight = variables["params"]["backbone"]["synthesis"]["b4"]["conv1"]["weight"]
     official = tensors["backbone.synthesis.b4.conv1.weight"]
     assert weight[0, 1, 2, 1] == official[1, 2, 0, 1] and weight.dtype == np.float32
-    np.testing.assert_array_equal(
-        variables["params"]["decoder"]["net_0"]["weight"], tensors["decoder.net.0.weight"].T
-    )
+    np.testing.assert_array_equal(variables["params"]["decoder"]["net_0"]["weight"], tensors["decoder.net.0.weight"].T)
 
 
 def test_all_differences_are_listed_in_one_error():

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tools import decals
 from tools import procedural_heads as heads
+from tools.procedural_heads import HEAD_SCALE, HEAD_SHIFT_Y
 
 FOCAL, RADIUS, PIVOT = 4.2647, 2.7, (0.0, 0.0, 0.2)
 RAYS = 28  # a side; one number, since every other shape is compiled anew
@@ -188,9 +190,85 @@ def test_shape_parameters_move_the_silhouette():
     assert view(with_parameter("head_width", 1.5)).mask.sum() > view(with_parameter("head_width", -1.5)).mask.sum()
 
 
-def test_decals_are_reserved():
-    with pytest.raises(NotImplementedError):
-        heads.trace(jnp.zeros(heads.NUM_PARAMETERS), jnp.zeros((1, 3)), jnp.ones((1, 3)), decals=())
+@pytest.fixture(scope="module")
+def decorated() -> dict[float, tuple[heads.HeadView, heads.HeadView]]:
+    """The mean head without and with a green square on the right cheek, by yaw."""
+    decal = square_decal((0.066, -0.030), (0.040, 0.040))
+    p = jnp.zeros(heads.NUM_PARAMETERS)
+
+    def pair(yaw: float) -> tuple[heads.HeadView, heads.HeadView]:
+        painted = _render(p, look_at(yaw, 0.0), 64, 2, decals=(decal,))
+        return view(p, yaw), jax.tree.map(np.asarray, painted)
+
+    return {yaw: pair(yaw) for yaw in (-0.6, 0.0, 0.5)}
+
+
+def square_decal(centre: tuple[float, float], size: tuple[float, float]) -> heads.Decal:
+    texture = jnp.tile(jnp.array([0.0, 0.6, 0.0, 1.0]), (8, 8, 1))
+    return heads.Decal(texture, jnp.array(centre), jnp.array(size), jnp.zeros(()))
+
+
+def test_a_decal_shows_where_it_is_put_and_nowhere_else(decorated):
+    plain, painted = decorated[0.0]
+    changed = np.abs(painted.image - plain.image).max(axis=-1) > 1e-3
+    x, y = project(look_at(0, 0), [HEAD_SCALE * 0.066, HEAD_SCALE * -0.030 + HEAD_SHIFT_Y, 0.16], 64)
+    red, green, blue = region(painted.image, 8 * x, 8 * y, 16)
+    assert green > max(red, blue) + 0.3
+    rows, columns = np.nonzero(changed)
+    np.testing.assert_allclose((columns.mean() + 0.5, rows.mean() + 0.5), (x, y), atol=1.0)
+    side = 64 * FOCAL * HEAD_SCALE * 0.040 / (RADIUS - 0.16)
+    assert 0.7 * side**2 < changed.sum() < 1.6 * side**2
+    np.testing.assert_array_equal(painted.z_depth, plain.z_depth)
+    np.testing.assert_array_equal(painted.mask, plain.mask)
+
+
+def test_a_decal_stays_on_its_place_of_the_surface(decorated):
+    """Seen from one side, what changed lies at the same x and y of the head; from the other side little is seen."""
+    yaw = 0.5
+    plain, painted = decorated[yaw]
+    changed = (np.abs(painted.image - plain.image).max(axis=-1) > 0.2).ravel()
+    origins, directions, _ = heads._pixel_rays(look_at(yaw, 0.0), 64)
+    points = np.asarray(origins + plain.ray_distance.reshape(-1, 1) * directions)[changed]
+    assert len(points) > 10
+    centre = (HEAD_SCALE * 0.066, HEAD_SCALE * -0.030 + HEAD_SHIFT_Y)
+    np.testing.assert_allclose(np.median(points[:, :2], axis=0), centre, atol=0.01)
+    assert np.abs(points[:, :2] - centre).max() < 0.5 * HEAD_SCALE * 0.040 + 0.02
+    plain, painted = decorated[-0.6]
+    assert np.mean(np.abs(painted.image - plain.image).max(axis=-1) > 0.2) < 0.5 * changed.mean()
+
+
+def test_decals_lie_on_bare_skin_only():
+    """Neither on hair, nor on cloth, nor on the back of the neck."""
+    shape, colours = heads.head_shape(jnp.zeros(heads.NUM_PARAMETERS)), heads.palette(jnp.zeros(heads.NUM_PARAMETERS))
+    everywhere = square_decal((0.0, 0.0), (2.0, 2.0))
+    cheek, hair, chest, nape = (0.066, -0.030, 0.128), (0.0, 0.15, 0.119), (0.12, -0.27, 0.04), (0.0, -0.20, -0.112)
+    points = tuple(jnp.array([cheek, hair, chest, nape]).T)
+    change = jnp.abs(jnp.stack(heads.shade(shape, colours, points, (everywhere,))) - jnp.stack(
+        heads.shade(shape, colours, points)
+    )).max(axis=0)  # fmt: skip
+    assert change[0] > 0.1
+    np.testing.assert_allclose(change[1:], 0.0, atol=1e-6)
+
+
+def test_no_decals_cost_nothing():
+    arguments = (jnp.zeros(heads.NUM_PARAMETERS), jnp.zeros((3, 3)), jnp.ones((3, 3)))
+    plain = jax.make_jaxpr(heads.trace)(*arguments)
+    empty = jax.make_jaxpr(lambda *a: heads.trace(*a, decals=()))(*arguments)
+    assert str(plain) == str(empty)
+    assert "gather" not in str(plain)
+
+
+def test_decals_are_drawn_upright():
+    word = np.asarray(decals.text_decal("L").texture[..., 3])
+    assert word.max() == pytest.approx(1.0, abs=1e-3)
+    assert word[-word.shape[0] // 4 :, -word.shape[1] // 4 :].sum() > 10 * word[: word.shape[0] // 4, -24:].sum()
+    assert word[:, : word.shape[1] // 4].sum() > word[:, -word.shape[1] // 4 :].sum()
+    bars = np.asarray(decals.stripes_decal(3).texture[:, 48, 3]) > 0.45
+    assert np.sum(np.diff(bars.astype(int)) == 1) == 3
+    for decal in (decals.text_decal("LOVE"), decals.stripes_decal(), decals.freckles_decal()):
+        assert np.asarray(decal.texture).min() >= 0.0 and np.asarray(decal.texture).max() <= 1.0
+        border = np.asarray(decal.texture[..., 3])[:, [0, -1]]
+        assert border.max() < 0.05
 
 
 def test_heads_stay_as_they_are():

@@ -128,6 +128,23 @@ class Shape(NamedTuple):
     hair_slope: Array  # tilt of the lower hair line: high at the temples, low at the nape
 
 
+class Decal(NamedTuple):
+    """A picture on the skin, projected onto it from the front along z: it stays where it is when the camera moves."""
+
+    texture: Array
+    """[T, T, 4] colour and opacity in [0, 1], first row on top. Colour is the paint's own, before light falls on it."""
+    centre: Array
+    """[2], x and y in head units."""
+    size: Array
+    """[2], width and height in head units."""
+    rotation: Array
+    """[], radians counter-clockwise as seen from the front."""
+
+
+Decals = tuple[Decal, ...]
+"""Later ones lie over earlier ones."""
+
+
 class Palette(NamedTuple):
     """Colours of one head: tuples of three scalars in [0, 1], and paint strengths in [0, 1]."""
 
@@ -500,11 +517,32 @@ def albedo(s: Shape, c: Palette, p: Vector, d: Distances) -> Vector:
     return _mix(colour, hair, _cover(jnp.minimum(d.skin, d.cloth), d.hair))
 
 
-def shade(s: Shape, c: Palette, p: Vector) -> Vector:
+def _paint_decal(decal: Decal, p: Vector, normal: Vector, colour: Vector) -> Vector:
+    """Lays a decal over the colour of surface points; it fades out where the surface turns away from the front."""
+    x, y = p[0] - decal.centre[0], p[1] - decal.centre[1]
+    cos, sin = jnp.cos(decal.rotation), jnp.sin(decal.rotation)
+    side = decal.texture.shape[0]
+    column = ((cos * x + sin * y) / decal.size[0] + 0.5) * side - 0.5
+    row = ((sin * x - cos * y) / decal.size[1] + 0.5) * side - 0.5
+    # Colours are interpolated times opacity: a transparent texel's colour must not bleed in.
+    opacity = decal.texture[..., 3]
+    layers = [decal.texture[..., i] * opacity for i in range(3)] + [opacity]
+    *paint, cover = (jax.scipy.ndimage.map_coordinates(layer, (row, column), order=1) for layer in layers)
+    amount = _step(0.10, 0.30, normal[2])
+    return tuple(u * (1.0 - amount * cover) + amount * v for u, v in zip(colour, paint, strict=True))
+
+
+def shade(s: Shape, c: Palette, p: Vector, decals: Decals = ()) -> Vector:
     """Lit colour in [0, 1] of surface points ``p`` (head units): wrapped key light, sky light, occlusion, shine."""
     d = part_distances(s, p)
     colour = albedo(s, c, p, d)
     normal = _normal(s, p)
+    if decals:
+        painted = colour
+        for decal in decals:
+            painted = _paint_decal(decal, p, normal, painted)
+        bare = (1.0 - _cover(d.skin, d.cloth)) * (1.0 - _cover(jnp.minimum(d.skin, d.cloth), d.hair))
+        colour = _mix(colour, painted, bare)
     reach = 0.035
     probe = tuple(a + reach * n for a, n in zip(p, normal, strict=True))
     occlusion = jnp.clip(0.40 + 0.60 * part_distances(s, probe).nearest / reach, 0.0, 1.0)
@@ -586,31 +624,31 @@ def _backdrop_colour(c: Palette, y: Array) -> Vector:
     return tuple(jnp.clip(k * light, 0.0, 1.0) for k in c.backdrop)
 
 
-def trace(p: Array, origins: Array, directions: Array, decals: None = None) -> Surface:
+def trace(p: Array, origins: Array, directions: Array, decals: Decals = ()) -> Surface:
     """First surface along rays.
 
     Args:
       p: [D] head parameters.
       origins: [R, 3] world units.
       directions: [R, 3] unit vectors.
-      decals: reserved for painted marks; must be None.
+      decals: pictures on the skin, later ones over earlier ones.
 
     Returns:
       The surface met by each ray: every ray meets the head or the backdrop.
     """
-    if decals is not None:
-        raise NotImplementedError("decals are not supported")
     shape, colours = head_shape(p), palette(p)
     origin, direction = tuple(origins.T), tuple(directions.T)
     distance, is_head = _march(shape, origin, direction)
-    return _shade_hits(shape, colours, origin, direction, distance, is_head)
+    return _shade_hits(shape, colours, origin, direction, distance, is_head, decals)
 
 
-def _shade_hits(s: Shape, c: Palette, origin: Vector, direction: Vector, distance: Array, is_head: Array) -> Surface:
+def _shade_hits(
+    s: Shape, c: Palette, origin: Vector, direction: Vector, distance: Array, is_head: Array, decals: Decals
+) -> Surface:
     """Colours of the points at ``distance`` along world rays."""
     world = tuple(o + distance * d for o, d in zip(origin, direction, strict=True))
     head = (world[0] / HEAD_SCALE, (world[1] - HEAD_SHIFT_Y) / HEAD_SCALE, world[2] / HEAD_SCALE)
-    lit, backdrop = shade(s, c, head), _backdrop_colour(c, world[1])
+    lit, backdrop = shade(s, c, head, decals), _backdrop_colour(c, world[1])
     colour = jnp.stack([jnp.where(is_head, a, b) for a, b in zip(lit, backdrop, strict=True)], axis=-1)
     return Surface(distance, 2.0 * colour - 1.0, is_head)
 
@@ -632,7 +670,7 @@ def _pixel_rays(camera: Array, resolution: int) -> tuple[Array, Array, Array]:
     return jnp.broadcast_to(cam2world[:3, 3], directions.shape), directions, cosine
 
 
-def render(p: Array, camera: Array, resolution: int, supersampling: int = 2, decals: None = None) -> HeadView:
+def render(p: Array, camera: Array, resolution: int, supersampling: int = 2, decals: Decals = ()) -> HeadView:
     """Render one head.
 
     Args:
@@ -645,8 +683,6 @@ def render(p: Array, camera: Array, resolution: int, supersampling: int = 2, dec
     Returns:
       The view, ``resolution`` square.
     """
-    if decals is not None:
-        raise NotImplementedError("decals are not supported")
     n, k = resolution, supersampling
     shape, colours = head_shape(p), palette(p)
     origins, directions, cosine = _pixel_rays(camera, n)
@@ -658,7 +694,8 @@ def render(p: Array, camera: Array, resolution: int, supersampling: int = 2, dec
         tuple(jnp.concatenate([directions, fine_directions]).T),
     )
     centre, fine = distance[: n * n].reshape(n, n), distance[n * n :]
-    surface = _shade_hits(shape, colours, tuple(fine_origins.T), tuple(fine_directions.T), fine, is_head[n * n :])
+    fine_rays = tuple(fine_origins.T), tuple(fine_directions.T)
+    surface = _shade_hits(shape, colours, *fine_rays, fine, is_head[n * n :], decals)
     image = surface.colour.reshape(n, k, n, k, 3).mean(axis=(1, 3))
     mask = surface.is_head.astype(jnp.float32).reshape(n, k, n, k).mean(axis=(1, 3))
     return HeadView(image, centre * cosine.reshape(n, n), centre, mask)

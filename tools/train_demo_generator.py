@@ -8,8 +8,9 @@ regressed: it gets a head's parameters as `z` and must render that head. Three s
 
 1. `rays`: random rays of fresh heads, tri-planes at half resolution. Samples along a ray lie half anywhere, half around
    the true surface, so that few of them teach both colour and geometry.
-2. `grow`: the same at full plane resolution; the new block starts silent.
-3. `images`: crops of the final image through the super-resolution head, at the samples that rendering will use.
+2. `images`: crops of the final image through the super-resolution head, tri-planes at full resolution; the new block of
+   the backbone starts almost silent.
+3. `polish`: the same on what the renderer's own samples see, so that nothing floats where training did not look.
 
 Every `--checkpoint_minutes` it writes state (to resume), the averaged weights as a generator directory, the PSNR on
 held-out heads, and a contact sheet with truth above generated.
@@ -58,7 +59,14 @@ DEMO_CONFIG = GeneratorConfig(
         plane_resolution=128, plane_channels=16, channel_base=2048, channel_max=128, spatial_maps=True
     ),
     decoder=DecoderConfig(hidden_features=32, output_features=16),
-    rendering=RenderingConfig(neural_resolution=64, coarse_samples=24, fine_samples=24, plane_axes="xy_xz_zy"),
+    rendering=RenderingConfig(
+        neural_resolution=64,
+        coarse_samples=24,
+        fine_samples=24,
+        ray_start=2.35,  # noses end at 2.43, the backdrop at 3.21
+        ray_end=3.25,
+        plane_axes="xy_xz_zy",
+    ),
     superresolution=SuperresolutionConfig(input_resolution=64, block_channels=(32, 16), block_upsamples=(False, True)),
 )
 
@@ -73,12 +81,15 @@ class Stage:
     final_rate: float
     plane_resolution: int
     heads: int  # a step
-    rays: int  # per head; in the image stage the side of the crop, in raw pixels, squared
+    rays: int  # per head; in the image stages the side of the crop, in raw pixels, squared
+    images: bool = False  # crops of the final image in place of single rays
+    as_rendered: bool = False  # colours from the samples that rendering takes, not from those around the surface
 
 
 RECIPE = (
     Stage("rays", 2600, 8e-3, 2.5e-3, 64, heads=8, rays=512),
-    Stage("images", 1500, 2.5e-3, 5e-5, 128, heads=4, rays=32 * 32),
+    Stage("images", 1500, 2.5e-3, 5e-5, 128, heads=4, rays=32 * 32, images=True),
+    Stage("polish", 600, 8e-4, 3e-5, 128, heads=2, rays=32 * 32, images=True, as_rendered=True),
 )
 YAW, PITCH = 0.7, 0.4  # training cameras; a margin around the range that is judged
 HELD_OUT_YAW, HELD_OUT_PITCH = 0.6, 0.3
@@ -171,19 +182,24 @@ def geometry_loss(densities: Array, distances: Array, surface: Array) -> Array:
     return mean(alpha, before) + mean(1 - alpha, behind)
 
 
-def loss_fn(params: Params, generator: Generator, batch: Batch, key: Array, side: int) -> tuple[Array, dict[str, Array]]:
-    """L1 on colours, opacity and, where a crop is given, on the final image; side is that of the crop (0: rays only)."""
+def loss_fn(
+    params: Params, generator: Generator, batch: Batch, key: Array, stage: Stage
+) -> tuple[Array, dict[str, Array]]:
+    """L1 on colours, opacity, geometry and, in the image stages, on the final image."""
     config = generator.config
     apply = functools.partial(generator.model.apply, {**generator.variables, "params": params})
     ws = apply(batch.p, None, method="mapping")
     planes = apply(ws, "none", method="planes")
     count = batch.p.shape[0]
-    distances = guided_distances(key, batch.ray_distance, config.rendering)
+    guide_key, render_key = jax.random.split(key)
+    distances = guided_distances(guide_key, batch.ray_distance, config.rendering)
     points = batch.origins[..., None, :] + distances[..., None] * batch.directions[..., None, :]
     densities, features = apply(planes, points.reshape(count, -1, 3), method="density")
     densities = densities.reshape(distances.shape)
     features = features.reshape(*distances.shape, -1)
     colour, _ = jax.vmap(compositing.composite)(features, densities, distances)
+    if stage.as_rendered:
+        colour, _ = apply(planes, batch.origins, batch.directions, render_key, method="render_rays")
     opacity = jax.vmap(compositing.weights)(densities, distances).sum(-1)
     near = jnp.abs(distances - batch.ray_distance[..., None]) < 0.02
     at_surface = jnp.abs(2 * features[..., :3] - 1 - batch.colour[:, :, None]).mean(-1)
@@ -195,7 +211,8 @@ def loss_fn(params: Params, generator: Generator, batch: Batch, key: Array, side
         + 0.1 * jnp.sum(at_surface * near) / near.sum()
     )
     metrics = {"raw_psnr": _psnr(raw_error)}
-    if side:
+    if stage.images:
+        side = int(stage.rays**0.5)
         raw = colour.reshape(count, side, side, -1)
         crop_sr = dataclasses.replace(config.superresolution, input_resolution=side)
         crop_model = type(generator.model)(
@@ -236,15 +253,14 @@ def train_chunk(
     config = dataclasses.replace(
         DEMO_CONFIG, backbone=dataclasses.replace(DEMO_CONFIG.backbone, plane_resolution=stage.plane_resolution)
     )
-    side = int(stage.rays**0.5) if stage.name == "images" else 0
     optimiser = make_optimiser(stage)
     stage_key = jax.random.fold_in(jax.random.key(seed), RECIPE_INDEX[stage.name])
 
     def step(state: State, _: None) -> tuple[State, dict[str, Array]]:
         data_key, sample_key = jax.random.split(jax.random.fold_in(stage_key, state.step))
-        batch = (image_batch if side else ray_batch)(data_key, stage, one_head)
+        batch = (image_batch if stage.images else ray_batch)(data_key, stage, one_head)
         generator = Generator(config, {"params": state.params, "buffers": buffers})
-        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params, generator, batch, sample_key, side)
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params, generator, batch, sample_key, stage)
         updates, optimiser_state = optimiser.update(grads, state.optimiser, state.params)
         params = optax.apply_updates(state.params, updates)
         average = jax.tree.map(lambda a, p: EMA * a + (1 - EMA) * p, state.average, params)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -138,7 +139,7 @@ def invert(
       camera: [25]; None searches for it.
       generator: where to start from; it is left as it is.
       config: the recipe; None is the default one.
-      progress: called after every chunk of steps.
+      progress: called at the start of a stage (with a loss of NaN) and after every chunk of steps.
       state_directory: where to keep state from which an interrupted run goes on; it is used if there is some. The caller
         sees to it that it belongs to the same image, generator and config.
 
@@ -232,6 +233,8 @@ class _Runner:
         key = jax.random.fold_in(self.key, len(self.records))
         state, losses, seconds = self._load(name, start())
         begun = saved = time.monotonic()
+        if self.progress:
+            self.progress(name, len(losses), steps, math.nan)
         while len(losses) < steps:
             length = min(CHUNK, steps - len(losses))
             state, chunk = run(state, key, length)
@@ -272,4 +275,5 @@ def _copy(tree: Any) -> Any:
 
 @jax.jit
 def _render(generator: Generator, ws: Array, cameras: Array) -> dict[str, Array]:
-    return jax.lax.map(lambda c: jax.tree.map(lambda x: x[0], generator.render_views(ws, c[None])), cameras)
+    planes = generator.planes(ws)
+    return jax.lax.map(lambda camera: generator.render_view(planes, ws, camera), cameras)

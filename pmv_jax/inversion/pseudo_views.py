@@ -60,12 +60,11 @@ def make(generator: Generator, ws: Array, image: Array, camera: Array, *, config
       image, camera: the input [H, W, 3], [25].
     """
     targets = view_cameras(camera, config, generator.config)
+    everyone = jnp.concatenate([camera[None], targets])
+    planes = generator.planes(ws)
     # One view at a time: memory for one, and the loop costs nothing beside a rendering.
-    rendered = jax.lax.map(lambda c: generator.render_views(ws, c[None]), jnp.concatenate([camera[None], targets]))
-    rendered = jax.tree.map(lambda x: x[:, 0], rendered)
-    z_depth = jax.vmap(cameras.ray_distance_to_z_depth)(
-        rendered["ray_distance"], jnp.concatenate([camera[None], targets])
-    )
+    rendered = jax.lax.map(lambda c: generator.render_view(planes, ws, c), everyone)
+    z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
     warp, seen = jax.vmap(lambda z, c: warp_to_view(image, z_depth[0], camera, z, c))(z_depth[1:], targets)
     visibility = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(seen)
     mask = visibility[..., None]

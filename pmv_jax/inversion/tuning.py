@@ -80,7 +80,9 @@ def run_joint(
     def loss(params: Params, step: Array, key: Array) -> Array:
         chosen = jax.random.choice(key, views.cameras.shape[0], (config.views_per_step,), replace=False)
         cameras = jnp.concatenate([camera[None], views.cameras[chosen]])
-        rendered = generator.with_params(params).render_views(ws, cameras)
+        tuned = generator.with_params(params)
+        planes = tuned.planes(ws)
+        rendered = jax.vmap(lambda c: tuned.render_view(planes, ws, c))(cameras)
         losses = jax.vmap(lambda *view: image_loss(*view[:2], loss_config, view[2]))(
             rendered["image"][1:], views.blend[chosen], views.weight[chosen]
         )

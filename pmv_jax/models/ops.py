@@ -1,10 +1,10 @@
 """The arithmetic under StyleGAN2 layers, channels last: `[B, H, W, C]`, kernels `[kh, kw, in, out]`.
 
-Resampling with StyleGAN2's [1, 3, 3, 1] filter is a product with a constant banded matrix along each axis. Against shifts
-and sums, or zero-stuffing and a depthwise convolution, that is twice as fast and compiles in half the time.
+Resampling with StyleGAN2's [1, 3, 3, 1] filter is a product with a constant banded matrix along each axis. Against
+shifts and sums, or zero-stuffing and a depthwise convolution, that is twice as fast and compiles in half the time.
 
-In mixed precision the operands and results of convolutions are bfloat16 and everything between them is float32: rounding
-each scale, noise and bias too would cost 8 dB in the image.
+In mixed precision the operands and results of convolutions are bfloat16 and everything between them is float32:
+rounding after each scale, filter, noise and bias too would cost 9 dB in the image.
 """
 
 from __future__ import annotations
@@ -34,9 +34,16 @@ def clip(x: Array, clamp: float | None) -> Array:
 
 
 def upsample(x: Array) -> Array:
-    """[B, H, W, C] -> [B, 2H, 2W, C], zeros outside (StyleGAN2 `upsample2d`): each output is 3/4 near + 1/4 far neighbour."""
+    """Doubles the size of [B, H, W, C], zeros outside: 3/4 near + 1/4 far neighbour (StyleGAN2 `upsample2d`)."""
     rows, columns = (jnp.asarray(_upsampling_matrix(n), x.dtype) for n in x.shape[1:3])
-    return jnp.einsum("pi,bijc,qj->bpqc", rows, x, columns)
+    return jnp.einsum("pi,bijc,qj->bpqc", rows, x, columns, precision="highest")  # images gather in float32
+
+
+def halve(x: Array) -> Array:
+    """Means of 2x2 pixels: [..., H, W, C] -> [..., H // 2, W // 2, C]; an odd last row or column is dropped."""
+    *batch, height, width, channels = x.shape
+    x = x[..., : height // 2 * 2, : width // 2 * 2, :]
+    return x.reshape(*batch, height // 2, 2, width // 2, 2, channels).mean((-4, -2))
 
 
 def modulated_conv(x: Array, kernel: Array, style: Array, *, demodulate: bool = True, up: bool = False) -> Array:
@@ -150,7 +157,7 @@ def _upsampling_matrix(size: int) -> np.ndarray:
 
 
 def _phase_filter_matrix(size: int) -> np.ndarray:
-    """[2 size, size + 1, 2]: the filter over 2 size + 1 samples that come as (position, phase); the last one is void."""
+    """[2 size, size + 1, 2]: the filter over 2 size + 1 samples that come as (position, phase), the last one void."""
     matrix = np.zeros((2 * size, size + 1, 2))
     for output in range(2 * size):
         for tap, value in enumerate((0.25, 0.75, 0.75, 0.25)):

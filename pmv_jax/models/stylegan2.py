@@ -53,13 +53,13 @@ class MappingNetwork(nn.Module):
             x = jnp.concatenate([x, ops.normalise_second_moment(embedding)], axis=-1)
         for i in range(self.config.num_layers):
             x = FullyConnected(self.w_dim, self.config.lr_multiplier, activate=True, name=f"fc{i}")(x)
-        truncated = (jnp.arange(self.num_ws) < (self.num_ws if truncation_cutoff is None else truncation_cutoff))[:, None]
-        psi = jnp.where(truncated, truncation_psi, 1.0)
+        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
+        psi = jnp.where(jnp.arange(self.num_ws)[:, None] < cutoff, truncation_psi, 1.0)
         return w_avg + psi * (x[:, None, :] - w_avg)
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated 3x3 convolution, noise, bias, leaky ReLU: [B, H, W, in] -> [B, res, res, features] of the same dtype."""
+    """Modulated 3x3 convolution, noise, bias and leaky ReLU: [B, H, W, in] -> [B, res, res, features], same dtype."""
 
     features: int
     resolution: int

@@ -1,4 +1,4 @@
-"""Super-resolution head: raw feature image to final image, in two style-modulated blocks (EG3D `training/superresolution.py`).
+"""Super-resolution: raw features to final image, in two style-modulated blocks (EG3D `training/superresolution.py`).
 
 The official modules (8XDC, 8X, 4X, 2X, Deepfp32) are one class here; they differ in sizes, which are config.
 """

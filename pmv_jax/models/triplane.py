@@ -90,8 +90,10 @@ class TriPlaneGenerator(nn.Module):
         features, distance = self.render_rays(planes, origins, directions, key)
         return features.reshape(-1, size, size, features.shape[-1]), distance.reshape(-1, size, size)
 
-    def render_rays(self, planes: Array, origins: Array, directions: Array, key: Array | None = None) -> tuple[Array, Array]:
-        """Volume rendering of single rays: origins, unit directions [B, R, 3] -> features [B, R, F], ray_distance [B, R]."""
+    def render_rays(
+        self, planes: Array, origins: Array, directions: Array, key: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Volume rendering of rays: origins, unit directions [B, R, 3] -> features [B, R, F], ray_distance [B, R]."""
         cfg = self.config.rendering
         keys = None if key is None else jax.random.split(key, planes.shape[0])
         self.decoder(jnp.zeros((1, planes.shape[-1])))  # creates its parameters outside of vmap
@@ -112,7 +114,10 @@ class TriPlaneGenerator(nn.Module):
     def synthesis(
         self, ws: Array, camera: Array, key: Array | None = None, noise_mode: NoiseMode = "const"
     ) -> dict[str, Array]:
-        """ws [B, num_ws, w_dim], camera [B, 25] -> image [B, H, W, 3], image_raw [B, n, n, 3], ray_distance [B, n, n]."""
+        """ws [B, num_ws, w_dim], camera [B, 25] -> image [B, H, W, 3], image_raw [B, n, n, 3], ray_distance [B, n, n].
+
+        image_raw is for looking at, and for parity: see `SuperresolutionConfig.adds_to_raw`.
+        """
         features, distance = self.render(self.planes(ws, noise_mode), camera, key)
         image, raw = self.superresolution(features, ws)
         return {"image": image, "image_raw": raw, "ray_distance": distance}

@@ -34,11 +34,11 @@ def composite(
 
     Returns:
       colours [R, F] in [-1, 1] and ray_distance [R]: the weighted mean of interval middles. Of an empty ray it is the
-      image's largest sample distance. It is clamped to the image's smallest and largest, never to those of other images.
+      image's largest sample distance. It is clamped to the image's smallest and largest, never to those of others.
     """
     w = weights(densities, distances)
     total = w.sum(axis=-1)
-    colour = jnp.einsum("rs,rsf->rf", w, 0.5 * (colours[:, :-1] + colours[:, 1:]))
+    colour = jnp.einsum("rs,rsf->rf", w, 0.5 * (colours[:, :-1] + colours[:, 1:]), precision="highest")
     if white_background:
         colour = colour + 1 - total[:, None]
     middle = 0.5 * (distances[:, :-1] + distances[:, 1:])

@@ -26,9 +26,7 @@ def sample(planes: Array, points: Array, axes: PlaneAxes, box_size: float) -> Ar
       [..., C].
     """
     flat = points.reshape(-1, 3)
-    total = sum(
-        _bilinear(planes[i], flat[:, list(pair)] / box_size + 0.5) for i, pair in enumerate(AXES[axes])
-    )
+    total = sum(_bilinear(planes[i], flat[:, list(pair)] / box_size + 0.5) for i, pair in enumerate(AXES[axes]))
     return (total / 3).reshape(*points.shape[:-1], planes.shape[-1])
 
 

@@ -1,4 +1,4 @@
-"""Two-pass volume rendering of a field: a coarse pass finds the surface, a fine pass samples it (EG3D `ImportanceRenderer`)."""
+"""Volume rendering of a field: a coarse pass finds the surface, a fine pass samples it (EG3D `ImportanceRenderer`)."""
 
 from __future__ import annotations
 

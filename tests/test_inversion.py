@@ -1,0 +1,369 @@
+"""The stages of inversion and the pipeline that joins them, with a generator small enough to compile in seconds."""
+
+import dataclasses
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import ndimage
+
+from pmv_jax.cameras import look_at, yaw_pitch
+from pmv_jax.checkpoints import variable_shapes
+from pmv_jax.config import (
+    BackboneConfig,
+    CameraSearchConfig,
+    DecoderConfig,
+    GeneratorConfig,
+    InversionConfig,
+    JointConfig,
+    LatentConfig,
+    LossConfig,
+    MappingConfig,
+    PseudoViewConfig,
+    RenderingConfig,
+    SuperresolutionConfig,
+    TuningConfig,
+    override,
+)
+from pmv_jax.errors import InputError, NumericalError
+from pmv_jax.generator import Generator
+from pmv_jax.inversion import camera_search, latent, optimisation, pipeline, pseudo_views
+from pmv_jax.losses import image_loss
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+SIZE = 32
+TINY = GeneratorConfig(
+    z_dim=8,
+    w_dim=8,
+    image_resolution=SIZE,
+    mapping=MappingConfig(num_layers=1),
+    backbone=BackboneConfig(plane_resolution=8, plane_channels=4, channel_base=64, channel_max=8),
+    decoder=DecoderConfig(hidden_features=8, output_features=8),
+    rendering=RenderingConfig(neural_resolution=16, coarse_samples=4, fine_samples=4),
+    superresolution=SuperresolutionConfig(input_resolution=16, block_channels=(4, 4), block_upsamples=(False, True)),
+)
+RECIPE = InversionConfig(
+    loss=LossConfig(perceptual="none"),  # compiles sooner
+    latent=LatentConfig(steps=4),
+    tuning=TuningConfig(steps=4),
+    pseudo_views=PseudoViewConfig(count=3),
+    joint=JointConfig(steps=4),
+)
+CAMERA = look_at(0.2, 0.1)
+
+
+@functools.cache
+def generator() -> Generator:
+    """Random weights, without compiling a program that makes them."""
+    random = np.random.default_rng(0)
+    shapes = variable_shapes(TINY)
+    return Generator(TINY, jax.tree.map(lambda s: jnp.asarray(random.standard_normal(s.shape, np.float32)), shapes))
+
+
+@functools.cache
+def picture() -> np.ndarray:
+    """[SIZE, SIZE, 3], smooth."""
+    y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
+    return np.float32(0.8 * np.sin(np.stack([6 * x, 5 * y, 4 * x * y], -1)))
+
+
+def assert_identical(one: pipeline.Inversion, other: pipeline.Inversion) -> None:
+    def values(inversion: pipeline.Inversion):
+        losses = [stage.losses for stage in inversion.stages]
+        return inversion.generator.variables, inversion.ws, inversion.camera, inversion.pseudo_views, losses
+
+    assert jax.tree.structure(values(one)) == jax.tree.structure(values(other))
+    jax.tree.map(np.testing.assert_array_equal, values(one), values(other))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The loop
+# ---------------------------------------------------------------------------------------------------------------------
+
+ADAM = optax.adam(0.1)
+STEPS = 30
+
+
+def bowl(target):
+    """Distance to a target, with a little noise, which shows what the key does."""
+
+    def loss(variables, step, key):
+        noise = 1e-3 * jax.random.normal(key, variables["x"].shape)
+        return jnp.sum(jnp.square(variables["x"] + noise - target)) + jnp.square(variables["y"])
+
+    return loss
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def descend(state, target, key, stop_loss, steps=STEPS):
+    return optimisation.run(bowl(target), ADAM, state, key, steps, stop_loss)
+
+
+def fresh_state():
+    return optimisation.start({"x": jnp.zeros(3), "y": jnp.ones(())}, ADAM)
+
+
+def test_loop_under_vmap_equals_one_by_one_with_different_stops():
+    targets, keys = jnp.array([0.2, 0.8, 9.0])[:, None] * jnp.ones(3), jax.random.split(jax.random.key(0), 3)
+    states, losses = jax.vmap(lambda target, key: descend(fresh_state(), target, key, 0.3))(targets, keys)
+    for index, (target, key) in enumerate(zip(targets, keys, strict=True)):
+        one = descend(fresh_state(), target, key, 0.3)
+        in_batch = jax.tree.map(operator.itemgetter(index), (states, losses))
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), in_batch, one)
+    assert states.stopped.tolist() == [True, True, False]
+    first = np.argmax(losses <= 0.3, axis=1)
+    assert 0 < first[0] < first[1]
+
+
+def test_a_stopped_loop_changes_nothing_any_more():
+    target, key = jnp.full(3, 0.2), jax.random.key(1)
+    stopped, losses = descend(fresh_state(), target, key, 0.3)
+    stop = int(np.argmax(np.asarray(losses) <= 0.3))
+    before, _ = descend(fresh_state(), target, key, 0.0, steps=stop)
+    assert 0 < stop < STEPS - 1 and int(stopped.step) == STEPS
+    # The loss that stops it brings no step.
+    for frozen, moving in ((stopped.variables, before.variables), (stopped.optimiser, before.optimiser)):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), frozen, moving)
+
+
+def test_loop_in_chunks_equals_one_run():
+    target, key = jnp.arange(3.0), jax.random.key(2)
+    whole, losses = descend(fresh_state(), target, key, 0.0)
+    state, pieces = fresh_state(), []
+    for _ in range(3):
+        state, piece = descend(state, target, key, 0.0, steps=STEPS // 3)
+        pieces.append(piece)
+    jax.tree.map(np.testing.assert_array_equal, state, whole)
+    np.testing.assert_array_equal(np.concatenate(pieces), losses)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_loss_that_is_not_finite_freezes_the_loop(bad):
+    def loss(variables, step, key):
+        return jnp.where(step == 5, bad, jnp.sum(jnp.square(variables["x"] - 1)))
+
+    def run(steps):
+        start = optimisation.start({"x": jnp.zeros(3)}, ADAM)
+        return optimisation.run(loss, ADAM, start, jax.random.key(0), steps)
+
+    state, losses = run(8)
+    assert bool(state.stopped) and np.isfinite(losses[:5]).all() and not np.isfinite(losses[5])
+    np.testing.assert_array_equal(state.variables["x"], run(5)[0].variables["x"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The pipeline
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Stop(Exception):
+    """What a progress callback raises to interrupt a run."""
+
+
+def invert(config=RECIPE, camera=CAMERA, image=None, **kwargs) -> pipeline.Inversion:
+    return pipeline.invert(picture() if image is None else image, camera, generator(), config, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def short_chunks(monkeypatch):
+    monkeypatch.setattr(pipeline, "CHUNK", 2)
+    monkeypatch.setattr(pipeline, "SAVE_SECONDS", -1.0)  # save after every chunk
+
+
+@functools.cache
+def inversion() -> pipeline.Inversion:
+    """What all tests of the pipeline compare with; programs are compiled here, once."""
+    return invert()
+
+
+def test_inversion_is_whole():
+    ours = inversion()
+    assert [(stage.name, stage.steps) for stage in ours.stages] == [("latent", 4), ("tuning", 4), ("joint", 4)]
+    assert all(np.isfinite(stage.losses).all() and stage.seconds > 0 for stage in ours.stages)
+    assert ours.ws.shape == (TINY.num_ws, TINY.w_dim)
+    np.testing.assert_array_equal(ours.camera, CAMERA)
+    views = ours.pseudo_views
+    assert views.blend.shape == views.warp.shape == (3, SIZE, SIZE, 3)
+    assert views.visibility.min() >= 0 and views.visibility.max() <= 1 + 1e-6
+    expected = views.visibility + RECIPE.pseudo_views.hidden_weight * (1 - views.visibility)
+    np.testing.assert_allclose(views.weight, expected, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not():
+    assert_identical(invert(), inversion())
+    other = invert(dataclasses.replace(RECIPE, seed=1))
+    assert (other.ws != inversion().ws).any()
+
+
+def test_the_generator_given_is_left_alone():
+    before = jax.tree.map(np.array, generator().variables)
+    inversion()
+    jax.tree.map(np.testing.assert_array_equal, generator().variables, before)
+    changed = jax.tree.map(lambda a, b: bool((a != b).any()), before["params"], inversion().generator.params)
+    assert any(jax.tree.leaves(changed))
+
+
+@pytest.mark.parametrize(("stage", "done"), [("latent", 2), ("latent", 4), ("tuning", 4), ("joint", 4)])
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path, stage, done):
+    def interrupt(name: str, steps: int, total: int, loss: float) -> None:
+        if (name, steps) == (stage, done):
+            raise Stop
+
+    with pytest.raises(Stop):
+        invert(progress=interrupt, state_directory=tmp_path)
+
+    calls = []
+    resumed = invert(progress=lambda *call: calls.append(call), state_directory=tmp_path)
+    assert_identical(resumed, inversion())
+    begun = {name: steps for name, steps, _, loss in calls if np.isnan(loss)}
+    assert begun[stage] == done - 2  # the chunk that was interrupted before it was saved
+
+
+def test_an_inversion_comes_back_from_disk(tmp_path):
+    ours = inversion()
+    ours.save(tmp_path / "a")
+    loaded = pipeline.load_inversion(tmp_path / "a")
+    assert loaded.config == ours.config and loaded.generator.config == TINY
+    assert [(stage.name, stage.seconds) for stage in loaded.stages] == [(s.name, s.seconds) for s in ours.stages]
+    assert_identical(loaded, dataclasses.replace(ours, pseudo_views=None))
+    cameras = look_at(jnp.array([0.0, 0.3]), 0.0)
+    renders, again = ours.render(cameras), loaded.render(cameras)
+    assert renders["image"].shape == (2, SIZE, SIZE, 3) and renders["ray_distance"].shape == (2, 16, 16)
+    jax.tree.map(np.testing.assert_array_equal, again, renders)
+    with pytest.raises(InputError, match="exists"):
+        ours.save(tmp_path / "a")
+    with pytest.raises(InputError, match="no inversion here"):
+        pipeline.load_inversion(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        (np.zeros((SIZE, SIZE), np.float32), "shape"),
+        (np.zeros((16, 16, 3), np.float32), r"takes \[32, 32, 3\]"),
+        (np.full((SIZE, SIZE, 3), np.nan, np.float32), "not finite"),
+    ],
+)
+def test_unusable_images_are_refused(image, problem):
+    with pytest.raises(InputError, match=problem):
+        invert(image=image)
+
+
+def test_a_poisoned_run_names_its_stage():
+    with pytest.raises(NumericalError, match="stage latent: .* at step [23]; .*--set latent.learning_rate"):
+        invert(override(RECIPE, ["latent.learning_rate=1e30"]))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Camera search
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def average_head(camera) -> np.ndarray:
+    """The tiny generator's average head as a camera sees it, before super-resolution, [SIZE, SIZE, 3]."""
+    ws = jnp.tile(latent.statistics(generator(), camera).mean, (TINY.num_ws, 1))
+    raw = pipeline.Inversion(generator(), ws, camera, RECIPE).render(jnp.stack([camera, camera]))["image_raw"][0]
+    return np.asarray(jax.image.resize(raw, (SIZE, SIZE, 3), "bilinear"))
+
+
+@pytest.mark.parametrize("yaw", [-0.6, 0.3])
+def test_search_finds_the_camera_of_the_average_head(yaw):
+    config = CameraSearchConfig(yaw_steps=5, resolution=16)
+    camera = camera_search.to_camera(jnp.array([yaw, 0.3]), TINY)
+    stats = latent.statistics(generator(), camera)
+    found = camera_search.candidates(
+        generator(), stats, average_head(camera), config=config, loss_config=RECIPE.loss
+    )
+    assert found.shape == (3, 2)
+    np.testing.assert_allclose(found[0], (yaw, 0.3), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_inversion_without_a_camera_finds_one():
+    search = CameraSearchConfig(yaw_steps=5, candidates=2, refine_steps=20, resolution=16)
+    camera = camera_search.to_camera(jnp.array([0.35, 0.1]), TINY)
+    ours = invert(dataclasses.replace(RECIPE, camera=search), camera=None, image=average_head(camera))
+    assert [stage.name for stage in ours.stages[:2]] == ["camera_1", "camera_2"]
+    np.testing.assert_allclose(yaw_pitch(jnp.asarray(ours.camera)), (0.35, 0.1), atol=0.1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pseudo-views
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_soften_erodes_and_blurs_inwards():
+    mask = np.float32(ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(64, 64)), 5) > 0)
+    assert 0.3 < mask.mean() < 0.7
+    # Without a blur it is erosion, with the outside visible.
+    for width, reach in ((0.0, 0), (0.03, 1), (0.1, 3)):
+        expected = ndimage.minimum_filter(mask, 2 * reach + 1, mode="constant", cval=1.0)
+        np.testing.assert_array_equal(pseudo_views.soften(mask, width, 0.0), expected)
+    # With a blur it is the smaller of the eroded mask and its Gaussian: nothing hidden becomes visible.
+    eroded, sigma = ndimage.minimum_filter(mask, 3, mode="constant", cval=1.0), 0.2 * 64 / 6
+    blurred = ndimage.gaussian_filter(eroded, sigma, mode="nearest", radius=round(3 * sigma))
+    softened = np.asarray(pseudo_views.soften(mask, 0.03, 0.2))
+    np.testing.assert_allclose(softened, np.minimum(eroded, blurred), atol=1e-5)
+    assert (softened[mask == 0] == 0).all() and 0 < np.mean((softened > 0.01) & (softened < 0.99))
+
+
+@pytest.mark.parametrize("centre", ["input", "frontal"])
+def test_view_cameras_surround_their_centre(centre):
+    camera = look_at(0.2, -0.1, focal=3.0)
+    config = PseudoViewConfig(count=8, centre=centre, yaw_range=0.4, pitch_range=0.2, inner_radius=0.5)
+    views = jax.jit(pseudo_views.view_cameras, static_argnums=(1, 2))(camera, config, TINY)
+    assert views.shape == (8, 25)
+    np.testing.assert_array_equal(views[:, 16:], np.tile(camera[16:], (8, 1)))
+    offsets = np.stack(yaw_pitch(views), -1) - ((0.2, -0.1) if centre == "input" else (0, 0))
+    np.testing.assert_allclose(offsets.mean(0), 0, atol=1e-5)
+    radii = np.linalg.norm(offsets / (0.4, 0.2), axis=-1)
+    np.testing.assert_allclose(radii, np.tile([1, 0.5], 4), atol=1e-4)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Losses
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+loss = jax.jit(image_loss, static_argnums=2)
+
+
+def test_loss_is_zero_for_equal_images_and_grows_with_damage():
+    image, noise = picture(), np.random.default_rng(0).normal(size=(SIZE, SIZE, 3)).astype(np.float32)
+    losses = [float(loss(image + scale * noise, image, LossConfig())) for scale in (0, 0.01, 0.1, 1)]
+    assert losses[0] == pytest.approx(0, abs=1e-6) and losses == sorted(losses)
+    assert loss(image + 0.1, image, LossConfig(perceptual="none")) == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("config", [LossConfig(), LossConfig(perceptual="none")])
+def test_loss_ignores_pixels_without_weight(config):
+    image, damaged, weight = picture(), picture().copy(), np.ones((SIZE, SIZE), np.float32)
+    weight[5:20, 7:10] = 0  # an odd place for the coarser scales
+    damaged[weight == 0] = 1e3
+    assert loss(damaged, image, config, weight) == pytest.approx(0, abs=1e-6)
+    assert loss(damaged, image, config) > 1e3
+
+
+def test_loss_has_finite_gradients_and_batches():
+    image, config = jnp.asarray(picture()), LossConfig()
+    weight = np.float32(np.random.default_rng(0).random((SIZE, SIZE)))
+    weight[:9, :9] = 0
+    gradients_of = jax.jit(jax.value_and_grad(lambda x: image_loss(x, image, config, weight)))
+    stack = jnp.stack([image, 0 * image, image + 0.2])  # the first is the target itself
+    values, gradients = jax.jit(jax.vmap(gradients_of))(stack)
+    assert np.isfinite(values).all() and np.isfinite(gradients).all()
+    for index, x in enumerate(stack):
+        value, gradient = gradients_of(x)
+        np.testing.assert_allclose(values[index], value, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(gradients[index], gradient, rtol=1e-3, atol=1e-7)
+
+
+def test_a_loss_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="'lpips' is not one of gradients, none"):
+        override(InversionConfig(), ["loss.perceptual=lpips"])
