@@ -7,7 +7,6 @@ checkpoint in `variables/`. Whatever is saved appears under its name by one rena
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -24,7 +23,7 @@ from flax import traverse_util
 
 from pmv_jax import config as config_lib
 from pmv_jax.config import GeneratorConfig
-from pmv_jax.errors import InputError
+from pmv_jax.errors import InputError, disk_problem
 from pmv_jax.generator import Generator, initialise
 
 Tree = dict[str, Any]
@@ -215,7 +214,7 @@ def _appearing(directory: str | Path, replace: bool) -> Iterator[Path]:
     except InputError:
         raise
     except Exception as error:
-        reason = _disk_problem(error)
+        reason = error.strerror if isinstance(error, OSError) else disk_problem(error)
         if reason is None:
             raise
         raise InputError(f"{target}: cannot be written: {reason}; free some space or choose another place") from error
@@ -238,18 +237,6 @@ def check_target(directory: str | Path, replace: bool) -> None:
     ours = any((directory / name).is_file() for name in (CONFIG_FILE, "_METADATA"))
     if not directory.is_dir() or directory.is_symlink() or not (ours or not any(directory.iterdir())):
         raise InputError(f"{directory}: exists and is not a saved generator; choose another directory")
-
-
-def _disk_problem(error: BaseException | None) -> str | None:
-    """What the system said, at any depth: TensorStore wraps errors of the disk in its own."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno:
-            return os.strerror(error.errno)
-        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
-            if os.strerror(code) in str(error):
-                return os.strerror(code)
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _flat(tree: Tree) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Every setting of the project, as frozen dataclasses, and the overrides that change them.
 
-Two trees exist. `GeneratorConfig` says what a network *is*; it is saved with the weights. `InversionConfig` says what is
-*done* with it; it is saved with every result. Recipes in `configs/*.py` are Python files with a `config()` function that
-returns an `InversionConfig`.
+Two trees exist. `GeneratorConfig` says what a network *is*; it is saved with the weights. `InversionConfig` says what
+is *done* with it; it is saved with every result. Recipes in `configs/*.py` are Python files with a `config()` function
+that returns an `InversionConfig`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class BackboneConfig:
     channel_max: int = 512
     conv_clamp: float | None = 256.0
     # A learned map [res, res, channels] added after every convolution. Off in official weights. It gives what all heads
-    # share a place of its own, instead of having it grown out of a 4x4 constant; worth 3 dB in short supervised training.
+    # share a place of its own, instead of growing it out of a 4x4 constant; worth 3 dB in short supervised training.
     spatial_maps: bool = False
 
 
@@ -127,7 +127,7 @@ class LossConfig:
 
     l2_weight: float = 1.0
     perceptual_weight: float = 1.0
-    perceptual: Literal["gradients", "none"] = "gradients"  # "gradients": of the error, at several scales; see losses.py
+    perceptual: Literal["gradients", "none"] = "gradients"  # those of the error at several scales, see losses.py
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class CameraSearchConfig:
 class LatentConfig:
     """Stage 1: latent optimisation from the average w (StyleGAN2 projector; HFGI3D section 3.1)."""
 
-    steps: int = 80
+    steps: int = 60
     learning_rate: float = 0.08
     ramp_up: float = 0.05  # share of the steps
     ramp_down: float = 0.5
@@ -164,7 +164,7 @@ class TuningConfig:
     """Stage 2: generator tuning on the input alone, until the loss falls to `stop_loss` (HFGI3D section 3.1)."""
 
     steps: int = 40
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     final_rate: float = 0.2  # share of the learning rate that is left at the end
     stop_loss: float = 0.0
 
@@ -188,12 +188,12 @@ class PseudoViewConfig:
 class JointConfig:
     """Stage 4: tuning on the input and the pseudo-views together (HFGI3D eq. 6)."""
 
-    steps: int = 60
-    learning_rate: float = 2e-3
+    steps: int = 40
+    learning_rate: float = 4e-3
     final_rate: float = 0.1
     views_per_step: int = 2
     view_weight: float = 1.0
-    reset_generator: bool = True  # start again from the untuned weights, not from those of stage 2
+    reset_generator: bool = False  # True: start again from the untuned weights, as the paper does
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def override(config: Config, assignments: typing.Iterable[str]) -> Config:
     """Applies `stage.field=value` assignments to a config tree.
 
     Raises:
-      InputError: no `=`, an unknown name (the nearest is suggested), or a value that does not parse as the field's type.
+      InputError: no `=`, an unknown name (the nearest is suggested), or a value that is not of the field's type.
     """
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
@@ -268,7 +268,8 @@ def load_recipe(path: str | Path) -> InversionConfig:
         exec(compile(path.read_text(), str(path), "exec"), module.__dict__)
         config = module.config()
     except Exception as error:
-        raise InputError(f"--config {path}: {type(error).__name__}: {error}; see configs/demo.py for the form") from error
+        problem = f"{type(error).__name__}: {error}"
+        raise InputError(f"--config {path}: {problem}; see configs/demo.py for the form") from error
     if not isinstance(config, InversionConfig):
         raise InputError(f"--config {path}: config() must return a pmv_jax.config.InversionConfig, got {config!r}")
     return config
@@ -280,7 +281,8 @@ def _replace(config: Any, keys: list[str], text: str, path: str) -> Any:
     hint, old = hints[keys[0]], getattr(config, keys[0])
     if dataclasses.is_dataclass(old):
         if len(keys) == 1:
-            raise InputError(f"--set {path}: is a group; set one of {', '.join(f.name for f in dataclasses.fields(old))}")
+            members = ", ".join(field.name for field in dataclasses.fields(old))
+            raise InputError(f"--set {path}: is a group; set one of {members}")
         new = _replace(old, keys[1:], text, path)
     elif len(keys) > 1:
         raise InputError(f"--set {path}: {keys[0]} is a single value, not a group")
@@ -343,4 +345,6 @@ def _describe(hint: Any) -> str:
         return "one of " + ", ".join(map(str, args))
     if typing.get_origin(hint) is tuple:
         return f"{len(args)} comma-separated values of type {args[0].__name__}"
-    return " or ".join("none" if a is type(None) else a.__name__ for a in args) if args else f"a value of type {hint.__name__}"
+    if args:
+        return " or ".join("none" if a is type(None) else a.__name__ for a in args)
+    return f"a value of type {hint.__name__}"

@@ -18,8 +18,7 @@ from typing import NoReturn
 
 from absl import flags
 
-from pmv_jax.errors import InputError, NumericalError
-from pmv_jax.workspace import disk_problem
+from pmv_jax.errors import InputError, NumericalError, disk_problem
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 75  # sysexits.h EX_TEMPFAIL
@@ -58,7 +57,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         problem = disk_problem(error)
         if problem is None:
             raise
-        _fail(problem, EXIT_BAD_INPUT)
+        _fail(f"{problem}; free some space, check permissions, or choose another --out", EXIT_BAD_INPUT)
 
 
 def _parse_flags(argv: list[str]) -> None:

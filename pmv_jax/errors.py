@@ -1,6 +1,13 @@
-"""The one exception that means "the input is wrong", as opposed to a defect in the program."""
+"""What is no defect of the program: wrong input, losses that diverge, and a disk that fails."""
 
 from __future__ import annotations
+
+import errno
+import os
+
+# What a full or read-only disk raises (EFBIG: the limit that `ulimit -f` sets), and a failing or forbidden one.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_DISK_ERRORS = (*_DISK_FULL, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG)
 
 
 class InputError(ValueError):
@@ -15,3 +22,15 @@ class InputError(ValueError):
 
 class NumericalError(ArithmeticError):
     """A loss became NaN or infinite. The message names the stage and the step."""
+
+
+def disk_problem(error: BaseException | None) -> str | None:
+    """What the system said of the disk, if that is the cause of an error, at any depth: libraries wrap its errors."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        for text in map(os.strerror, (*_DISK_FULL, errno.EACCES)):  # TensorStore's errors are text only
+            if text in str(error):
+                return text
+        error = error.__cause__ or error.__context__
+    return None

@@ -28,7 +28,7 @@ class Generator:
 
     @property
     def model(self) -> TriPlaneGenerator:
-        """The Flax module; `model.apply(variables, ..., method=...)` is the function that is differentiated and vmapped."""
+        """The Flax module; `model.apply(variables, ..., method=...)` is what is differentiated and vmapped."""
         return TriPlaneGenerator(self.config)
 
     @property
@@ -53,7 +53,10 @@ class Generator:
     def synthesis(
         self, ws: Array, camera: Array, key: Array | None = None, noise_mode: NoiseMode = "const"
     ) -> dict[str, Array]:
-        """w_plus [B, num_ws, w_dim], camera [B, 25] -> image, image_raw, ray_distance. See `TriPlaneGenerator.synthesis`."""
+        """w_plus [B, num_ws, w_dim], camera [B, 25] -> image, image_raw, ray_distance.
+
+        See `TriPlaneGenerator.synthesis`.
+        """
         return _synthesis(self, ws, camera, key, noise_mode)
 
     def planes(self, ws: Array) -> Array:

@@ -33,7 +33,7 @@ def gradient_loss(error: Array, weight: Array) -> Array:
     """Stand-in for LPIPS that needs no weights: mean absolute gradients of the error at three scales.
 
     Like LPIPS it asks for edges in their places more than for exact colours, and unlike L2 it does not let fine texture
-    average out. Each scale halves the image by weighted 2x2 means; a gradient counts as much as the lesser of its pixels.
+    average out. Each scale halves the image by weighted 2x2 means; a gradient counts as much as its lesser pixel.
 
     Args:
       error: [H, W, 3], image minus target. H and W divisible by 4.
@@ -45,7 +45,7 @@ def gradient_loss(error: Array, weight: Array) -> Array:
             trusted = jnp.minimum(*_neighbours(weight, axis))
             total += jnp.mean(trusted[..., None] * _smooth_abs(jnp.diff(error, axis=axis)))
         if scale < _SCALES - 1:
-            error, weight = _halve(error, weight)
+            error, weight = _coarsen(error, weight)
     return total / (2 * _SCALES)
 
 
@@ -58,7 +58,7 @@ def _neighbours(x: Array, axis: int) -> tuple[Array, Array]:
     return (x[1:], x[:-1]) if axis == 0 else (x[:, 1:], x[:, :-1])
 
 
-def _halve(error: Array, weight: Array) -> tuple[Array, Array]:
-    """Means of 2x2 pixels, those of the error weighted: what does not count does not reach the coarser scales either."""
+def _coarsen(error: Array, weight: Array) -> tuple[Array, Array]:
+    """Means of 2x2 pixels, those of the error weighted: what does not count reaches no coarser scale either."""
     halved = halve(weight[..., None])
     return halve(weight[..., None] * error) / jnp.maximum(halved, 1e-6), halved[..., 0]

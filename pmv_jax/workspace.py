@@ -7,7 +7,6 @@ makes the finished result appear as `out`.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -16,13 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pmv_jax.errors import InputError, NumericalError
+from pmv_jax.errors import InputError, NumericalError, disk_problem
 
 _FINISHED = "metrics.json"  # every command's result has one
-
-# What a full or read-only disk raises (EFBIG: the limit that `ulimit -f` sets), and a failing or forbidden one.
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-_DISK_ERRORS = (*_DISK_FULL, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True)
@@ -121,19 +116,6 @@ def open_workspace(out: Path, request: Mapping[str, Any], *, force: bool, resume
             shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(partial, ignore_errors=True)
-
-
-def disk_problem(error: BaseException | None) -> str | None:
-    """A line about the disk if that is the cause of an error, at any depth: libraries wrap the system's errors."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-            what = f"{error.filename or 'writing'}: {error.strerror}"
-            return f"{what}; check the disk's free space and permissions"
-        for text in map(os.strerror, _DISK_FULL):  # TensorStore's errors are text only
-            if text in str(error):
-                return f"writing: {text}; free some space or choose another --out"
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _partial(out: Path) -> Path:

@@ -277,9 +277,7 @@ def test_search_finds_the_camera_of_the_average_head(yaw):
     config = CameraSearchConfig(yaw_steps=5, resolution=16)
     camera = camera_search.to_camera(jnp.array([yaw, 0.3]), TINY)
     stats = latent.statistics(generator(), camera)
-    found = camera_search.candidates(
-        generator(), stats, average_head(camera), config=config, loss_config=RECIPE.loss
-    )
+    found = camera_search.candidates(generator(), stats, average_head(camera), config=config, loss_config=RECIPE.loss)
     assert found.shape == (3, 2)
     np.testing.assert_allclose(found[0], (yaw, 0.3), atol=1e-6)
 

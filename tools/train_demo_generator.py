@@ -61,8 +61,8 @@ DEMO_CONFIG = GeneratorConfig(
     decoder=DecoderConfig(hidden_features=32, output_features=16),
     rendering=RenderingConfig(
         neural_resolution=64,
-        coarse_samples=24,
-        fine_samples=24,
+        coarse_samples=16,
+        fine_samples=16,
         ray_start=2.35,  # noses end at 2.43, the backdrop at 3.21
         ray_end=3.25,
         plane_axes="xy_xz_zy",

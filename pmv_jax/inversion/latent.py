@@ -1,7 +1,7 @@
 """Stage 1: the latent code. w_plus is optimised from the average w (HFGI3D section 3.1, the StyleGAN2 projector).
 
-Against the released code: noise inputs are not optimised (they carry texture that no other view shares), and a pull of the
-rows towards each other keeps w_plus near the codes that the generator was trained with.
+Against the released code: noise inputs are not optimised (they carry texture that no other view shares), and a pull of
+the rows towards each other keeps w_plus near the codes that the generator was trained with.
 """
 
 from __future__ import annotations

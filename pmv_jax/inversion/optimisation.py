@@ -51,7 +51,7 @@ def run(
     the step that this loss would have brought. Under `vmap` each image has its own mask.
 
     Returns:
-      The new state and the loss before each step [steps]; of a frozen image it is that at which it froze.
+      The new state and the loss before each step [steps]; that of a frozen image is still evaluated, where it froze.
     """
 
     _, unravel = ravel_pytree(state.variables)

@@ -1,9 +1,8 @@
-"""The whole method for one image: camera, latent code, single-view tuning, pseudo-views, joint tuning (HFGI3D figure 2)."""
+"""The whole method for one image: camera, latent code, tuning, pseudo-views, joint tuning (HFGI3D figure 2)."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
 import time
@@ -140,8 +139,8 @@ def invert(
       generator: where to start from; it is left as it is.
       config: the recipe; None is the default one.
       progress: called at the start of a stage (with a loss of NaN) and after every chunk of steps.
-      state_directory: where to keep state from which an interrupted run goes on; it is used if there is some. The caller
-        sees to it that it belongs to the same image, generator and config.
+      state_directory: where to keep state from which an interrupted run goes on; it is used if there is some. The
+        caller sees to it that it belongs to the same image, generator and config.
 
     Raises:
       InputError: an image of the wrong size, or not finite.

@@ -1,4 +1,4 @@
-"""Stage 3: pseudo-views. What the input shows is warped, what it hides is the generator's (HFGI3D sections 3.2, 3.3)."""
+"""Stage 3: pseudo-views. What the input shows is warped, what it hides is the generator's (HFGI3D 3.2 and 3.3)."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def make(generator: Generator, ws: Array, image: Array, camera: Array, *, config
 def soften(mask: Array, erode: float, blur: float) -> Array:
     """Erodes a mask [H, W] and blurs its edge; widths in units of the image's size, zero for none.
 
-    Erosion keeps clear of depth edges, where the warp is least certain; outside of the image counts as visible. The blur
-    lies inside: nothing hidden becomes visible by it.
+    Erosion keeps clear of depth edges, where the warp is least certain; outside of the image counts as visible. The
+    blur lies inside: nothing hidden becomes visible by it.
     """
     size = mask.shape[0]
     radius = round(erode * size / 2)

@@ -1,9 +1,9 @@
 """Which pixels of the input a pseudo-view sees, and their colour there (HFGI3D section 3.2).
 
-The released code carries points of the input forward into each pseudo-view and compares depths there. Here every pixel of
-the pseudo-view is looked up in the input (backward warping): no holes to fill, all views cost the same, and the whole
-test is four gathers. Depths are z-depths throughout; the released code unprojects with distances along rays, 1.4 % too
-far in the corners.
+The released code carries points of the input forward into each pseudo-view and compares depths there. Here every pixel
+of the pseudo-view is looked up in the input (backward warping): no holes to fill, all views cost the same, and the
+whole test is four gathers. Depths are z-depths throughout; the released code unprojects with distances along rays,
+1.4 % too far in the corners.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def warp_to_view(
 
     Returns:
       colour [H, W, 3] of the other view as found in the image (its border's colour where the point falls outside), and
-      visibility [H, W] in [0, 1]: whether the point that the other view sees here is seen in the image as well, in front
-      and not edge-on.
+      visibility [H, W] in [0, 1]: whether the point that the other view sees here is seen in the image as well, in
+      front and not edge-on.
     """
     size = image.shape[0]
     pixels = cameras.pixel_centres(size).reshape(-1, 2)
@@ -45,7 +45,7 @@ def warp_to_view(
     points = position + depth[:, None] * cameras.unproject(target_camera, pixels)
     where, depth_in_image = cameras.project(camera, points)
     colour, seen = _look_up(image, _resize(z_depth, size), camera[16], where, depth_in_image)
-    visibility = seen * _inside(where, size)
+    visibility = jnp.minimum(seen, 1.0) * _inside(where, size)
     return colour.reshape(size, size, -1), visibility.reshape(size, size)
 
 

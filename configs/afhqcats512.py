@@ -1,0 +1,31 @@
+"""Cats with the official EG3D generator afhqcats512-128.
+
+    python -m tools.convert_eg3d --input afhqcats512-128.pkl --output weights/afhqcats512-128
+    python -m pmv_jax.invert --image cat.png --generator weights/afhqcats512-128 --config configs/afhqcats512.py
+
+The image is a frontal crop as in AFHQ, which EG3D views with the cameras of its faces. Meant for a GPU.
+
+As ffhq512.py, but with views closer to the input: the training set is small and its cats look at the camera, so that
+the generator knows less of their sides. Ears are thin and make depth edges: the masks keep a wider distance from them.
+
+Time: TODO(figures). Score: TODO(figures) dB at the input view.
+"""
+
+from pmv_jax.config import (
+    CameraSearchConfig,
+    InversionConfig,
+    JointConfig,
+    LatentConfig,
+    PseudoViewConfig,
+    TuningConfig,
+)
+
+
+def config() -> InversionConfig:
+    return InversionConfig(
+        camera=CameraSearchConfig(yaw_range=0.5, yaw_steps=7, refine_steps=60, learning_rate=0.05),
+        latent=LatentConfig(steps=500, learning_rate=0.01, ramp_up=0.05, ramp_down=0.25),
+        tuning=TuningConfig(steps=300, learning_rate=3e-4),
+        pseudo_views=PseudoViewConfig(count=16, yaw_range=0.35, pitch_range=0.2, erode=0.03, blur=0.04),
+        joint=JointConfig(steps=500, learning_rate=3e-4),
+    )

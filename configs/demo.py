@@ -1,0 +1,66 @@
+"""The default recipe, for the demo generator and two CPU cores, with every setting spelled out.
+
+    python -m pmv_jax.invert --image weights/demo/portrait.png --config configs/demo.py
+
+The same as without `--config`. A recipe of your own is a copy of this file with other values; what is left out keeps
+its default, so that most recipes are a few lines (see ffhq512.py). What a setting means stands in pmv_jax/config.py.
+
+Time: TODO(figures) on two CPU cores. Score: TODO(figures) dB at the input view.
+"""
+
+from pmv_jax.config import (
+    CameraSearchConfig,
+    InversionConfig,
+    JointConfig,
+    LatentConfig,
+    LossConfig,
+    PseudoViewConfig,
+    TuningConfig,
+)
+
+
+def config() -> InversionConfig:
+    return InversionConfig(
+        seed=0,
+        loss=LossConfig(l2_weight=1.0, perceptual_weight=1.0, perceptual="gradients"),
+        camera=CameraSearchConfig(
+            yaw_range=0.6,
+            pitch_range=0.3,
+            yaw_steps=9,
+            pitch_steps=3,
+            candidates=3,
+            refine_steps=40,
+            resolution=32,
+            learning_rate=0.1,
+        ),
+        latent=LatentConfig(
+            steps=60,
+            learning_rate=0.08,
+            ramp_up=0.05,
+            ramp_down=0.5,
+            noise=0.05,
+            noise_ramp=0.75,
+            regularisation=0.01,
+            space="w_plus",
+        ),
+        tuning=TuningConfig(steps=40, learning_rate=4e-3, final_rate=0.2, stop_loss=0.0),
+        pseudo_views=PseudoViewConfig(
+            count=12,
+            centre="input",
+            yaw_range=0.4,
+            pitch_range=0.2,
+            pitch_offset=0.0,
+            inner_radius=0.5,
+            erode=0.02,
+            blur=0.03,
+            hidden_weight=0.3,
+        ),
+        joint=JointConfig(
+            steps=40,
+            learning_rate=4e-3,
+            final_rate=0.1,
+            views_per_step=2,
+            view_weight=1.0,
+            reset_generator=False,
+        ),
+    )

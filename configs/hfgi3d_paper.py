@@ -1,0 +1,59 @@
+"""The recipe of HFGI3D's released code (github.com/jiaxinxie97/HFGI3D), for comparison with ours.
+
+    python -m pmv_jax.invert --image face.png --camera face.json --generator weights/ffhq512-128 \\
+        --config configs/hfgi3d_paper.py
+
+It takes the camera as given; without `--camera` ours is searched for first. Constants are its own throughout. What is
+not its own, because the stages are ours:
+
+- Its losses are LPIPS: VGG16 alone in the latent optimisation, AlexNet plus L2 in both tunings. Here all stages have L2
+  plus the stand-in of losses.py, which needs no weights. Its early stop is at an LPIPS of 0.06; here 0.06 bounds the
+  sum of both terms, which is another measure: see how many steps stage 2 took before drawing conclusions.
+- It also optimises the noise inputs in the latent optimisation.
+- It splats points forward into the pseudo-views, by distances along rays; ours are looked up backward, by z-depth.
+- Its mask is that of the visible points eroded by a window of 3 pixels, times the outline of all points eroded by 51.
+  Here the one mask is eroded by 51.
+- It writes 3.14 for pi, which turns its cameras by up to 0.003 rad against these.
+
+Time: TODO(figures). Score: TODO(figures) dB at the input view.
+"""
+
+from pmv_jax.config import (
+    InversionConfig,
+    JointConfig,
+    LatentConfig,
+    LossConfig,
+    PseudoViewConfig,
+    TuningConfig,
+)
+
+
+def config() -> InversionConfig:
+    return InversionConfig(
+        loss=LossConfig(l2_weight=1.0, perceptual_weight=1.0),
+        latent=LatentConfig(
+            steps=500,
+            learning_rate=0.01,
+            ramp_up=0.05,
+            ramp_down=0.25,
+            noise=0.05 * 512**0.5,  # it measures w's deviation by the length of the vector, ours is that of one entry
+            noise_ramp=0.75,
+            regularisation=0.0,
+            space="w_plus",
+        ),
+        tuning=TuningConfig(steps=500, learning_rate=3e-4, final_rate=1.0, stop_loss=0.06),
+        pseudo_views=PseudoViewConfig(
+            count=30,
+            centre="frontal",
+            yaw_range=0.35,
+            pitch_range=0.25,
+            pitch_offset=-0.05,
+            inner_radius=1.0,
+            erode=50 / 512,  # a window of 51 pixels at 512
+            blur=21 / 512,
+            hidden_weight=1.0,
+        ),
+        joint=JointConfig(
+            steps=1000, learning_rate=3e-4, final_rate=1.0, views_per_step=1, view_weight=1.0, reset_generator=True
+        ),
+    )
