@@ -8,7 +8,7 @@ The image is a frontal crop as in AFHQ, which EG3D views with the cameras of its
 As ffhq512.py, but with views closer to the input: the training set is small and its cats look at the camera, so that
 the generator knows less of their sides. Ears are thin and make depth edges: the masks keep a wider distance from them.
 
-Time: TODO(figures). Score: TODO(figures) dB at the input view.
+Time and score are not measured yet: the official weights are not part of this repository.
 """
 
 from pmv_jax.config import (

@@ -9,7 +9,7 @@ for a GPU.
 The rates are those of PTI and HFGI3D, far below those of the demo recipe: these networks have many more weights, so
 that much smaller changes of each do. Here they fall along a cosine, there they do not.
 
-Time: TODO(figures). Score: TODO(figures) dB at the input view.
+Time and score are not measured yet: the official weights are not part of this repository.
 """
 
 from pmv_jax.config import (

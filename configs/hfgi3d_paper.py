@@ -15,7 +15,7 @@ not its own, because the stages are ours:
   Here the one mask is eroded by 51.
 - It writes 3.14 for pi, which turns its cameras by up to 0.003 rad against these.
 
-Time: TODO(figures). Score: TODO(figures) dB at the input view.
+Time and score are not measured yet: the official weights are not part of this repository.
 """
 
 from pmv_jax.config import (

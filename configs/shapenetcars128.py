@@ -9,7 +9,7 @@ widths, comes with the generator. Meant for a GPU.
 The generator knows cars from all around. So the search for the camera goes once around, in even steps, and pseudo-views
 lie further from the input than those of faces. Front and back look alike from afar: give the camera if it is known.
 
-Time: TODO(figures). Score: TODO(figures) dB at the input view.
+Time and score are not measured yet: the official weights are not part of this repository.
 """
 
 import math

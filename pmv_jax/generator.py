@@ -80,15 +80,11 @@ def initialise(config: GeneratorConfig, key: Array) -> Generator:
 
 @functools.partial(jax.jit, static_argnames=("truncation_cutoff",))
 def _mapping(generator, z, camera, truncation_psi, truncation_cutoff):
-    return generator.model.apply(
-        generator.variables, z, camera, truncation_psi, truncation_cutoff, method="mapping"
-    )
+    return generator.model.apply(generator.variables, z, camera, truncation_psi, truncation_cutoff, method="mapping")
 
 
 @functools.partial(jax.jit, static_argnames=("noise_mode",))
 def _synthesis(generator, ws, camera, key, noise_mode):
     render_key, noise_key = (None, None) if key is None else jax.random.split(key)
     rngs = None if noise_key is None else {"noise": noise_key}
-    return generator.model.apply(
-        generator.variables, ws, camera, render_key, noise_mode, rngs=rngs, method="synthesis"
-    )
+    return generator.model.apply(generator.variables, ws, camera, render_key, noise_mode, rngs=rngs, method="synthesis")

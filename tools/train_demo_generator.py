@@ -117,8 +117,17 @@ def sample_cameras(key: Array, count: int, yaw: float = YAW, pitch: float = PITC
 
 def sample_heads(key: Array, count: int, one_head: bool) -> Array:
     """[count, D] fresh heads, or one and the same."""
-    return jnp.repeat(heads.sample_parameters(jax.random.key(7), 1), count, 0) if one_head else heads.sample_parameters(
-        key, count
+    return (
+        jnp.repeat(heads.sample_parameters(jax.random.key(7), 1), count, 0)
+        if one_head
+        else heads.sample_parameters(key, count)
+    )
+
+
+def stage_config(stage: Stage) -> GeneratorConfig:
+    """The demo network at the plane resolution of a stage."""
+    return dataclasses.replace(
+        DEMO_CONFIG, backbone=dataclasses.replace(DEMO_CONFIG.backbone, plane_resolution=stage.plane_resolution)
     )
 
 
@@ -250,16 +259,13 @@ def train_chunk(
     state: State, buffers: Params, stage: Stage, seed: int, chunk: int, one_head: bool
 ) -> tuple[State, dict[str, Array]]:
     """`chunk` steps; the data of a step follow from its number, so a resumed run repeats nothing."""
-    config = dataclasses.replace(
-        DEMO_CONFIG, backbone=dataclasses.replace(DEMO_CONFIG.backbone, plane_resolution=stage.plane_resolution)
-    )
     optimiser = make_optimiser(stage)
-    stage_key = jax.random.fold_in(jax.random.key(seed), RECIPE_INDEX[stage.name])
+    stage_key = jax.random.fold_in(jax.random.key(seed), [s.name for s in RECIPE].index(stage.name))
 
     def step(state: State, _: None) -> tuple[State, dict[str, Array]]:
         data_key, sample_key = jax.random.split(jax.random.fold_in(stage_key, state.step))
         batch = (image_batch if stage.images else ray_batch)(data_key, stage, one_head)
-        generator = Generator(config, {"params": state.params, "buffers": buffers})
+        generator = Generator(stage_config(stage), {"params": state.params, "buffers": buffers})
         grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params, generator, batch, sample_key, stage)
         updates, optimiser_state = optimiser.update(grads, state.optimiser, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -268,9 +274,6 @@ def train_chunk(
 
     state, metrics = jax.lax.scan(step, state, length=chunk)
     return state, jax.tree.map(jnp.mean, metrics)
-
-
-RECIPE_INDEX = {stage.name: i for i, stage in enumerate(RECIPE)}
 
 
 def grow(old: Params, new: Params) -> Params:
@@ -291,12 +294,6 @@ def _lookup(tree: Params, path: tuple, default: Array) -> Array:
     return tree
 
 
-def stage_config(stage: Stage) -> GeneratorConfig:
-    return dataclasses.replace(
-        DEMO_CONFIG, backbone=dataclasses.replace(DEMO_CONFIG.backbone, plane_resolution=stage.plane_resolution)
-    )
-
-
 def start(stage: Stage, seed: int, params: Params | None) -> tuple[State, Params]:
     """State at the first step of a stage, continuing from the averaged parameters of the stage before."""
     fresh = initialise(stage_config(stage), jax.random.key(seed))
@@ -304,9 +301,8 @@ def start(stage: Stage, seed: int, params: Params | None) -> tuple[State, Params
     if params is not None:
         new = grow(params, new)
     else:
-        rgb = [new["superresolution"][f"block{i}"]["torgb"] for i in (0, 1)]
-        for torgb in rgb:
-            torgb["weight"] = torgb["weight"] * 0.05  # the raw image shines through at first
+        for block in new["superresolution"].values():
+            block["torgb"]["weight"] *= 0.05  # the raw image shines through at first
     copy = functools.partial(jax.tree.map, jnp.array)
     return State(new, copy(new), make_optimiser(stage).init(new), jnp.zeros((), jnp.int32)), fresh.variables["buffers"]
 

@@ -117,9 +117,7 @@ def load_inversion(path: str | Path) -> Inversion:
         StageRecord(stage["name"], stage["seconds"], np.asarray(losses.get(stage["name"], np.zeros(0))))
         for stage in meta["stages"]
     )
-    generator = Generator(
-        from_dict(GeneratorConfig, meta["generator"]), jax.tree.map(jnp.asarray, tree["variables"])
-    )
+    generator = Generator(from_dict(GeneratorConfig, meta["generator"]), jax.tree.map(jnp.asarray, tree["variables"]))
     return Inversion(generator, tree["ws"], tree["camera"], from_dict(InversionConfig, meta["config"]), stages)
 
 
