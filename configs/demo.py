@@ -28,7 +28,7 @@ def config() -> InversionConfig:
             pitch_range=0.3,
             yaw_steps=9,
             pitch_steps=3,
-            candidates=3,
+            candidates=2,
             refine_steps=40,
             resolution=32,
             learning_rate=0.1,

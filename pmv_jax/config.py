@@ -139,7 +139,7 @@ class CameraSearchConfig:
     pitch_range: float = 0.3
     yaw_steps: int = 9
     pitch_steps: int = 3
-    candidates: int = 3  # cameras of the grid that are refined
+    candidates: int = 2  # cameras of the grid that are refined
     refine_steps: int = 40
     resolution: int = 32  # of the pictures compared
     learning_rate: float = 0.1  # of w, and of the angles in units of 0.2 radians

@@ -3,8 +3,8 @@
     python -m tools.benchmark_tattoo [--heads 4]
 
 Procedural heads that the demo generator has never seen, with tattoos that it cannot make, are inverted from yaw 0.3
-with their true camera: once by the default recipe, once with as many tuning steps on the input alone and no joint tuning
-(PTI). The table gives PSNR at the input and at the true views 0.3 rad to either side.
+with their true camera: once by the default recipe, once with as many tuning steps on the input alone and no joint
+tuning (PTI). The table gives PSNR at the input and at the true views 0.3 rad to either side.
 """
 
 from __future__ import annotations
