@@ -41,7 +41,7 @@ def config() -> InversionConfig:
             regularisation=0.0,
             space="w_plus",
         ),
-        tuning=TuningConfig(steps=500, learning_rate=3e-4, final_rate=1.0, stop_loss=0.06),
+        tuning=TuningConfig(steps=500, learning_rate=3e-4, warm_up=0.0, final_rate=1.0, stop_loss=0.06),
         pseudo_views=PseudoViewConfig(
             count=30,
             centre="frontal",
@@ -54,6 +54,12 @@ def config() -> InversionConfig:
             hidden_weight=1.0,
         ),
         joint=JointConfig(
-            steps=1000, learning_rate=3e-4, final_rate=1.0, views_per_step=1, view_weight=1.0, reset_generator=True
+            steps=1000,
+            learning_rate=3e-4,
+            warm_up=0.0,
+            final_rate=1.0,
+            views_per_step=1,
+            view_weight=1.0,
+            reset_generator=True,
         ),
     )

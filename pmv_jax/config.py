@@ -165,6 +165,7 @@ class TuningConfig:
 
     steps: int = 40
     learning_rate: float = 4e-3
+    warm_up: float = 0.1  # share of the steps; Adam's first steps move every weight by the full rate
     final_rate: float = 0.2  # share of the learning rate that is left at the end
     stop_loss: float = 0.0
 
@@ -181,7 +182,7 @@ class PseudoViewConfig:
     inner_radius: float = 0.5  # of every second camera, in units of the ranges
     erode: float = 0.02  # width taken off the mask, in units of the image size
     blur: float = 0.03  # width of the Gaussian (six sigma) that softens its edge
-    hidden_weight: float = 0.3  # of pixels that the generator made up, in the joint loss
+    hidden_weight: float = 0.1  # of pixels that the generator made up, in the joint loss
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,10 @@ class JointConfig:
 
     steps: int = 40
     learning_rate: float = 4e-3
+    warm_up: float = 0.1
     final_rate: float = 0.1
     views_per_step: int = 2
-    view_weight: float = 1.0
+    view_weight: float = 0.3  # of the pseudo-views' mean loss, against the input's
     reset_generator: bool = False  # True: start again from the untuned weights, as the paper does
 
 

@@ -24,8 +24,16 @@ Params = Any
 
 
 def optimiser(config: TuningConfig | JointConfig) -> optax.GradientTransformation:
-    """Adam; the rate falls along a cosine to `final_rate` times its start."""
-    return optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.steps, config.final_rate), 0.9, 0.999)
+    """Adam; after a linear warm-up the rate falls along a cosine to `final_rate` times its peak."""
+    peak = config.learning_rate
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0 if config.warm_up else peak,
+        peak,
+        round(config.warm_up * config.steps),
+        config.steps,
+        config.final_rate * peak,
+    )
+    return optax.adam(schedule, 0.9, 0.999)
 
 
 def start(params: Params, config: TuningConfig | JointConfig) -> optimisation.State:
