@@ -31,6 +31,7 @@ def config() -> InversionConfig:
             candidates=2,
             refine_steps=40,
             resolution=32,
+            prior=0.01,
             learning_rate=0.1,
         ),
         latent=LatentConfig(

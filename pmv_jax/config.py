@@ -142,6 +142,7 @@ class CameraSearchConfig:
     candidates: int = 2  # cameras of the grid that are refined
     refine_steps: int = 40
     resolution: int = 32  # of the pictures compared
+    prior: float = 0.01  # weight of the squared angles, in units of half the ranges: photographs are mostly frontal
     learning_rate: float = 0.1  # of w, and of the angles in units of 0.2 radians
 
 

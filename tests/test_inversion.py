@@ -274,7 +274,7 @@ def average_head(camera) -> np.ndarray:
 
 @pytest.mark.parametrize("yaw", [-0.6, 0.3])
 def test_search_finds_the_camera_of_the_average_head(yaw):
-    config = CameraSearchConfig(yaw_steps=5, resolution=16)
+    config = CameraSearchConfig(yaw_steps=5, resolution=16, candidates=3, prior=0.0)
     camera = camera_search.to_camera(jnp.array([yaw, 0.3]), TINY)
     stats = latent.statistics(generator(), camera)
     found = camera_search.candidates(generator(), stats, average_head(camera), config=config, loss_config=RECIPE.loss)
@@ -284,7 +284,7 @@ def test_search_finds_the_camera_of_the_average_head(yaw):
 
 @pytest.mark.slow
 def test_inversion_without_a_camera_finds_one():
-    search = CameraSearchConfig(yaw_steps=5, candidates=2, refine_steps=20, resolution=16)
+    search = CameraSearchConfig(yaw_steps=5, candidates=2, refine_steps=20, resolution=16, prior=0.0)
     camera = camera_search.to_camera(jnp.array([0.35, 0.1]), TINY)
     ours = invert(dataclasses.replace(RECIPE, camera=search), camera=None, image=average_head(camera))
     assert [stage.name for stage in ours.stages[:2]] == ["camera_1", "camera_2"]

@@ -55,7 +55,7 @@ def candidates(
         features, _ = small.model.apply(
             small.variables, planes, to_camera(angle, generator.config)[None], method="render"
         )
-        return image_loss(_standardise(features[0, ..., :3]), target, loss_config)
+        return image_loss(_standardise(features[0, ..., :3]), target, loss_config) + _prior(angle, config)
 
     scores = jax.lax.map(score, angles)
     return angles[jax.lax.top_k(-scores, config.candidates)[1]]
@@ -87,11 +87,17 @@ def run(
     def loss(variables: dict[str, Array], step: Array, key: Array) -> Array:
         ws = jnp.tile(variables["w"], (1, generator.config.num_ws, 1))
         planes = small.model.apply(small.variables, ws, method="planes")
-        camera = to_camera(ANGLE_UNIT * variables["angles"], generator.config)
+        angles = ANGLE_UNIT * variables["angles"]
+        camera = to_camera(angles, generator.config)
         features, _ = small.model.apply(small.variables, planes, camera[None], method="render")
-        return image_loss(features[0, ..., :3], target, loss_config)
+        return image_loss(features[0, ..., :3], target, loss_config) + _prior(angles, config)
 
     return optimisation.run(loss, optimiser(config), state, key, steps)
+
+
+def _prior(angles: Array, config: CameraSearchConfig) -> Array:
+    """Penalty on yaw and pitch [2]: the generator can explain a frontal face by a turned, tilted one all too well."""
+    return config.prior * jnp.sum(jnp.square(2 * angles / jnp.array([config.yaw_range, config.pitch_range])))
 
 
 def _coarse(generator: Generator, config: CameraSearchConfig) -> Generator:
