@@ -101,7 +101,9 @@ def test_defects_keep_their_traceback(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_is_exit_code_75(tmp_path, number):
-    process = start(tmp_path, "import time; print('ready', flush=True); time.sleep(60)")
+    # Where the tests themselves run in the background of a shell, children inherit that Ctrl-C is ignored.
+    listen = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    process = start(tmp_path, listen + "print('ready', flush=True); time.sleep(60)")
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
