@@ -34,6 +34,7 @@ def config() -> InversionConfig:
             pitch_range=0.5,
             pitch_steps=3,
             candidates=5,
+            prior=0.0,  # no side of a car is more likely
             refine_steps=60,
             learning_rate=0.05,
         ),

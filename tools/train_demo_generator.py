@@ -365,7 +365,7 @@ def main() -> None:
     first, saved = _resume(out)
     params = None
     for index, stage in enumerate(stages[first:], first):
-        state, buffers = start(stage, seed, params if saved is None else None)
+        state, buffers = start(stage, seed, params)
         if saved is not None:
             state, saved = jax.tree.unflatten(jax.tree.structure(state), saved), None
         last = time.time()

@@ -1,7 +1,7 @@
 """Stages 2 and 4: tuning the generator's weights around the pivot, on the input alone or on the input and pseudo-views.
 
-Both are one function. Each step paints the tri-planes once and renders all its views from them; the released code runs
-the whole network for the input and again for one pseudo-view.
+Each joint step paints the tri-planes once and renders all its views from them; the released code runs the whole network
+for the input and again for one pseudo-view.
 """
 
 from __future__ import annotations
