@@ -17,23 +17,31 @@ setup(
     packages=[*find_packages(include=["pmv_jax", "pmv_jax.*"]), "pmv_jax.demo_weights"],
     package_dir={"pmv_jax.demo_weights": str(DEMO)},
     package_data={
+        "pmv_jax": ["templates/*.html"],
         "pmv_jax.demo_weights": [
             str(path.relative_to(DEMO)) for path in DEMO.rglob("*") if path.is_file() and path.suffix != ".png"
         ]
     },
     install_requires=[
         "absl-py>=2.1",
+        "fast-simplification>=0.1.9",
         "flax>=0.12,<0.13",
         "imageio-ffmpeg>=0.5",
         "jax>=0.10,<0.13",
+        "jinja2>=3.1",
+        "matplotlib>=3.9",
         "ml-dtypes>=0.5",
         "numpy>=2.0",
         "optax>=0.2.5",
         "orbax-checkpoint>=0.11.20",
         "pillow>=11.0",
+        "scikit-image>=0.25",
+        "scipy>=1.14",
         "tqdm>=4.66",
+        "trimesh>=4.5",
+        "xatlas>=0.0.9",
     ],
     extras_require={
-        "test": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.12", "scikit-image>=0.25"],
+        "test": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.12", "selenium>=4.20"],
     },
 )

@@ -44,13 +44,14 @@ def config() -> InversionConfig:
         tuning=TuningConfig(steps=500, learning_rate=3e-4, warm_up=0.0, final_rate=1.0, stop_loss=0.06),
         pseudo_views=PseudoViewConfig(
             count=30,
+            pattern="ellipse",
             centre="frontal",
             yaw_range=0.35,
             pitch_range=0.25,
             pitch_offset=-0.05,
-            inner_radius=1.0,
             erode=50 / 512,  # a window of 51 pixels at 512
             blur=21 / 512,
+            fill="tuned",
             hidden_weight=1.0,
         ),
         joint=JointConfig(

@@ -81,6 +81,22 @@ def yaw_pitch(camera: Array) -> tuple[Array, Array]:
     return jnp.arctan2(x, z), -y * jnp.pi / 2
 
 
+def rolled(camera: Array, roll: Array | float) -> Array:
+    """Turns cameras [..., 25] about their optical axes: by `roll` [...] radians, the picture turns clockwise."""
+    cam2world, intrinsics = split(camera)
+    cos, sin = jnp.cos(roll), jnp.sin(roll)
+    zero, one = jnp.zeros_like(cos), jnp.ones_like(cos)
+    rows = [[cos, sin, zero, zero], [-sin, cos, zero, zero], [zero, zero, one, zero], [zero, zero, zero, one]]
+    turn = jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+    return join(jnp.matmul(cam2world, turn, precision="highest"), intrinsics)
+
+
+def roll_of(camera: Array) -> Array:
+    """Roll [...] of cameras [..., 25], in radians: what `rolled` has turned a camera of `look_at` by."""
+    cam2world, _ = split(camera)
+    return jnp.arctan2(cam2world[..., 1, 0], -cam2world[..., 1, 1])
+
+
 def pixel_centres(size: int) -> Array:
     """[size, size, 2]: x and y of every pixel's centre, in (0, 1)."""
     centres = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size

@@ -127,13 +127,19 @@ class LossConfig:
 
     l2_weight: float = 1.0
     perceptual_weight: float = 1.0
-    perceptual: Literal["gradients", "none"] = "gradients"  # those of the error at several scales, see losses.py
+    # "gradients" of the error at several scales stand in for LPIPS, whose weights are not shipped; see losses.py.
+    perceptual: Literal["gradients", "none", "lpips_vgg", "lpips_alex"] = "gradients"
+    lpips_weights: str | None = None  # directory by tools.convert_lpips; with any loss it puts LPIPS into metrics.json
+
+    @property
+    def uses_lpips(self) -> bool:
+        return self.perceptual.startswith("lpips")
 
 
 @dataclass(frozen=True)
 class CameraSearchConfig:
-    """Camera estimation, when none is given: a grid of cameras around the average head, then gradient refinement of the
-    best of them together with w, at low resolution."""
+    """Camera estimation, when none is given: a grid of cameras around the average head, or the camera that landmarks
+    tell, then gradient refinement together with w, at low resolution. Without refine_steps there is no refinement."""
 
     yaw_range: float = 0.6  # radians, either side of frontal
     pitch_range: float = 0.3
@@ -143,6 +149,7 @@ class CameraSearchConfig:
     refine_steps: int = 40
     resolution: int = 32  # of the pictures compared
     prior: float = 0.01  # weight of the squared angles, in units of half the ranges: photographs are mostly frontal
+    guess_width: float = 0.05  # radians, in place of half the ranges, around the camera that landmarks tell
     learning_rate: float = 0.1  # of w, and of the angles in units of 0.2 radians
 
 
@@ -175,27 +182,29 @@ class TuningConfig:
 class PseudoViewConfig:
     """Stage 3: pseudo-views by warping and inpainting (HFGI3D sections 3.2 and 3.3)."""
 
-    count: int = 12
-    centre: Literal["input", "frontal"] = "input"  # what yaw and pitch below are measured from
-    yaw_range: float = 0.4  # radians
-    pitch_range: float = 0.2
+    count: int = 16
+    pattern: Literal["disc", "ellipse"] = "disc"  # all over an ellipse of angles, or on its rim as in the paper
+    centre: Literal["input", "frontal"] = "frontal"  # what yaw and pitch below are measured from
+    yaw_range: float = 0.65  # radians
+    pitch_range: float = 0.3
     pitch_offset: float = 0.0
-    inner_radius: float = 0.5  # of every second camera, in units of the ranges
     erode: float = 0.02  # width taken off the mask, in units of the image size
     blur: float = 0.03  # width of the Gaussian (six sigma) that softens its edge
-    hidden_weight: float = 0.1  # of pixels that the generator made up, in the joint loss
+    # Who paints what the input never shows: the untuned generator, whose hidden parts no fit has touched, or the tuned.
+    fill: Literal["untuned", "tuned"] = "untuned"
+    hidden_weight: float = 0.2  # of pixels that a generator made up, in the joint loss
 
 
 @dataclass(frozen=True)
 class JointConfig:
     """Stage 4: tuning on the input and the pseudo-views together (HFGI3D eq. 6)."""
 
-    steps: int = 40
-    learning_rate: float = 4e-3
+    steps: int = 80
+    learning_rate: float = 2e-2
     warm_up: float = 0.1
     final_rate: float = 0.1
     views_per_step: int = 2
-    view_weight: float = 0.3  # of the pseudo-views' mean loss, against the input's
+    view_weight: float = 1.5  # of the pseudo-views' mean loss, against the input's
     reset_generator: bool = False  # True: start again from the untuned weights, as the paper does
 
 

@@ -1,10 +1,12 @@
 """Inverts one photograph: one picture in, a head that can be rendered from anywhere out.
 
-    python -m pmv_jax.invert --image FILE [--camera FILE] [--generator DIR] [--config FILE.py]
-                             [--set KEY=VALUE]... [--out DIR] [--seed N] [--force | --resume]
+    python -m pmv_jax.invert --image FILE [--face N | --landmarks FILE | --camera FILE | --noalign] [--generator DIR]
+                             [--config FILE.py] [--set KEY=VALUE]... [--out DIR] [--seed N] [--force | --resume]
 
-The picture (PNG, JPEG or WebP) should be a square crop of a face, aligned as EG3D aligns FFHQ; anything else is cropped
-to its central square. The camera is found from the picture unless given. The result directory holds the reconstruction,
+The picture (PNG, JPEG or WebP) is any photograph of a face. With the extra `pmv_jax[face]` the face is found, cropped
+as EG3D crops FFHQ, and its camera estimated from its landmarks (alignment.png shows how); then the generator refines
+the camera. Without it, with --noalign, or for what is no face, the central square is taken and the camera searched.
+With --camera the picture is a crop already. The result directory holds the reconstruction,
 renderings from other views (views.png, orbit.mp4), depth, the settings and figures (config.json, metrics.json), and the
 tuned generator (inversion/).
 
@@ -25,24 +27,34 @@ import math
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
+from PIL import Image
 from tqdm import tqdm
 
 from pmv_jax import entry, workspace
 from pmv_jax.camera_files import load_camera
-from pmv_jax.config import InversionConfig, load_recipe, override, to_dict
+from pmv_jax.config import GeneratorConfig, InversionConfig, load_recipe, override, to_dict
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.errors import InputError
 from pmv_jax.images import open_image, to_square
+
+if TYPE_CHECKING:
+    from pmv_jax.faces.portrait import Portrait
 
 _IMAGE = flags.DEFINE_string("image", None, "Picture to invert. Required.")
 _CAMERA = flags.DEFINE_string(
     "camera", None, "Its camera: .npy or .json with EG3D's 25 numbers, or an EG3D dataset.json. Default: search for it."
 )
+_FACE = flags.DEFINE_integer("face", None, "Which face, counted from the largest. Default: the largest.", lower_bound=1)
+_LANDMARKS = flags.DEFINE_string(
+    "landmarks", None, "Five lines 'x y' in pixels: eyes, nose tip, mouth corners, left first. Default: detect them."
+)
+_ALIGN = flags.DEFINE_bool("align", True, "Find the face and crop to it; --noalign takes the central square.")
 flags.adopt_module_key_flags(entry)
 
 
@@ -61,23 +73,30 @@ def main() -> None:
         return
     config = _config()
     picture = open_image(image_path)
+    _check_exclusive()
     camera = None if _CAMERA.value is None else load_camera(_CAMERA.value, image_path)
     generator_directory = Path(entry.GENERATOR.value or default_generator_directory()).resolve()
 
     from pmv_jax.checkpoints import load_generator
 
     generator = load_generator(generator_directory)
-    image = to_square(picture, generator.config.image_resolution)
+    portrait = None if camera is not None or not _ALIGN.value else _find_face(picture, generator.config, config, force)
+    resolution = generator.config.image_resolution
+    image = to_square(picture, resolution) if portrait is None else portrait.crop(picture, resolution)
+    guess = None if portrait is None else portrait.pose.camera
     workspace.check_space(out, _space_needed(generator_directory))
 
     request = {
         "image": hashlib.sha256(image.tobytes()).hexdigest(),
         "camera": None if camera is None else camera.tolist(),
+        "landmarks": None if portrait is None else portrait.landmarks.tolist(),
         "generator": str(generator_directory),
         "config": to_dict(config),
     }
     with workspace.open_workspace(out, request, force=force, resume=resume) as space:
-        figures = _invert(image, camera, generator, config, space)
+        figures = _invert(image, camera, guess, generator, config, space)
+        if portrait is not None:
+            _write_alignment(space.result, picture, portrait, image, generator)
     print(f"PSNR {figures['psnr']:.2f} dB in {time.monotonic() - start:.0f} s: {out}")
 
 
@@ -87,14 +106,80 @@ def _config() -> InversionConfig:
     return config if entry.SEED.value is None else dataclasses.replace(config, seed=entry.SEED.value)
 
 
+def _check_exclusive() -> None:
+    given = {
+        "--camera": _CAMERA.value is not None,
+        "--landmarks": _LANDMARKS.value is not None,
+        "--face": _FACE.value is not None,
+        "--noalign": not _ALIGN.value,
+    }
+    names = [name for name, is_given in given.items() if is_given]
+    if len(names) > 1:
+        raise InputError(f"{' and '.join(names)} exclude each other; each says in its own way where the face is")
+
+
+def _find_face(picture: Image.Image, family: GeneratorConfig, config: InversionConfig, force: bool) -> Portrait | None:
+    """The face to invert; None where the central square has to do, which a warning then says."""
+    from pmv_jax.faces import detection, landmark_files, portrait
+
+    about = {
+        "pivot": family.camera_pivot,
+        "radius": family.camera_radius,
+        "focal": family.camera_focal,
+        "yaw_range": config.camera.yaw_range,
+        "force": force,
+    }
+    if _LANDMARKS.value is not None:
+        landmarks = landmark_files.load_landmarks(_LANDMARKS.value)
+        found = portrait.from_landmarks(picture, _IMAGE.value, landmarks, **about)
+    elif _FACE.value is None and not detection.is_available():
+        warnings.warn(
+            "face detection is not installed (pip install 'pmv_jax[face]'); "
+            "taking the central square and searching for the camera",
+            stacklevel=2,
+        )
+        return None
+    else:
+        found = portrait.from_detection(picture, _IMAGE.value, _FACE.value, **about)
+    if found.is_ambiguous and _FACE.value is None:
+        warnings.warn(
+            f"{len(found.faces)} faces, two or more nearly as large; taking the largest, see faces.png in the result "
+            "for the numbers that --face takes",
+            stacklevel=2,
+        )
+    return found
+
+
+def _write_alignment(
+    directory: Path, picture: Image.Image, portrait: Portrait, image: np.ndarray, generator: Any
+) -> None:
+    from pmv_jax.faces.drawing import write_alignment
+    from pmv_jax.inversion.camera_search import average_head
+
+    write_alignment(directory, picture, portrait, image, np.asarray(average_head(generator, portrait.pose.camera)))
+
+
 def _invert(
-    image: np.ndarray, camera: np.ndarray | None, generator: Any, config: InversionConfig, space: workspace.Workspace
+    image: np.ndarray,
+    camera: np.ndarray | None,
+    guess: np.ndarray | None,
+    generator: Any,
+    config: InversionConfig,
+    space: workspace.Workspace,
 ) -> dict[str, Any]:
     from pmv_jax.inversion import pipeline
     from pmv_jax.result import write_result
 
     with _ProgressBars() as bars:
-        inversion = pipeline.invert(image, camera, generator, config, progress=bars.update, state_directory=space.state)
+        inversion = pipeline.invert(
+            image,
+            camera,
+            generator,
+            config,
+            progress=bars.update,
+            state_directory=space.state,
+            camera_guess=guess,
+        )
         return write_result(space.result, inversion, image, lambda done, total: bars.update("rendering", done, total))
 
 

@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jax import Array
 
 from pmv_jax.config import LossConfig
 from pmv_jax.models.ops import halve
+from pmv_jax.models.perceptual import Lpips, distance
 
 _SCALES = 3
 
 
-def image_loss(image: Array, target: Array, config: LossConfig, weight: Array | None = None) -> Array:
-    """`l2_weight * L2 + perceptual_weight * perceptual` (HFGI3D eq. 1), each a weighted mean over pixels.
+class LossTerms(NamedTuple):
+    """Scalars without their factors: for bounds that are meant for one of them, as HFGI3D's is for LPIPS."""
+
+    l2: Array
+    perceptual: Array
+
+
+def image_loss(
+    image: Array, target: Array, config: LossConfig, weight: Array | None = None, lpips: Lpips | None = None
+) -> Array:
+    """`l2_weight * L2 + perceptual_weight * perceptual` (HFGI3D eq. 1), a scalar. Arguments as for `loss_terms`."""
+    terms = loss_terms(image, target, config, weight, lpips)
+    return config.l2_weight * terms.l2 + config.perceptual_weight * terms.perceptual
+
+
+def loss_terms(
+    image: Array, target: Array, config: LossConfig, weight: Array | None = None, lpips: Lpips | None = None
+) -> LossTerms:
+    """L2 and the perceptual term that `config.perceptual` names, each a weighted mean over pixels.
 
     Args:
       image, target: [H, W, 3].
-      weight: [H, W] >= 0; the mean is over all pixels, so that a view of which little is trusted counts little.
+      config: which terms.
+      weight: [H, W] >= 0; the mean is over all pixels, so that a view of which little is trusted counts little. Pixels
+        of weight 0 have no part in any term.
+      lpips: the network, for "lpips_vgg" and "lpips_alex" (`lpips_weights.configured`); others do not look at it.
 
-    Returns:
-      A scalar.
+    Raises:
+      ValueError: the term is LPIPS, and its network is missing or the other one.
     """
-    weight = jnp.ones(image.shape[:2]) if weight is None else weight
     error = image - target
-    loss = config.l2_weight * jnp.mean(weight[..., None] * jnp.square(error))
+    squared = jnp.square(error) if weight is None else weight[..., None] * jnp.square(error)
     if config.perceptual == "gradients":
-        loss = loss + config.perceptual_weight * gradient_loss(error, weight)
-    return loss
+        perceptual = gradient_loss(error, jnp.ones(image.shape[:2]) if weight is None else weight)
+    elif config.perceptual == "none":
+        perceptual = jnp.zeros(())
+    elif lpips is None or config.perceptual != f"lpips_{lpips.network}":
+        raise ValueError(f"{config.perceptual} needs its network, not {lpips and lpips.network}")
+    else:
+        perceptual = distance(lpips, image, target, weight)
+    return LossTerms(jnp.mean(squared), perceptual)
 
 
 def gradient_loss(error: Array, weight: Array) -> Array:

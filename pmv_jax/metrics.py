@@ -1,7 +1,7 @@
-"""Image quality: PSNR, SSIM, MS-SSIM.
+"""Image quality, whole or under a mask: PSNR, SSIM, MS-SSIM; errors of depth, of normals, of masks.
 
-All take two images [H, W, C] in [-1, 1] (a dynamic range of 2), return a scalar, and can be jitted, vmapped and
-differentiated.
+Images are [H, W, C] in [-1, 1] (a dynamic range of 2). All functions return a scalar, and can be jitted and vmapped;
+those of images can be differentiated.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array, lax
 
+from pmv_jax import cameras
 from pmv_jax.models.ops import halve
 
 _RANGE = 2.0
@@ -83,3 +84,57 @@ def _blur(x: Array) -> Array:
             precision=lax.Precision.HIGHEST,
         )  # fmt: skip
     return x
+
+
+def masked_psnr(a: Array, b: Array, mask: Array) -> Array:
+    """PSNR over the pixels of mask [H, W] (bool) only; NaN if it is empty."""
+    mask = mask[..., None]
+    squared = jnp.sum(jnp.where(mask, (a - b) ** 2, 0.0)) / (a.shape[-1] * jnp.sum(mask))
+    return 10 * jnp.log10(_RANGE**2 / squared)
+
+
+def masked_ssim(a: Array, b: Array, mask: Array) -> Array:
+    """SSIM averaged over the windows whose middle lies in mask [H, W] (bool); NaN if there is none.
+
+    The windows themselves are whole, so that what surrounds the mask within five pixels has its part.
+    """
+    luminance, contrast_structure = _ssim_maps(a, b)
+    border = _WINDOW // 2
+    mask = mask[border:-border, border:-border, None]
+    values = jnp.where(mask, luminance * contrast_structure, 0.0)
+    return jnp.sum(values) / (a.shape[-1] * jnp.sum(mask))
+
+
+def masked_rmse(a: Array, b: Array, mask: Array) -> Array:
+    """Root of the mean squared difference of a and b [H, W] over mask [H, W] (bool), in their unit; NaN if it is empty.
+
+    Meant for z-depths as they are: neither scale nor offset is fitted.
+    """
+    return jnp.sqrt(jnp.sum(jnp.where(mask, (a - b) ** 2, 0.0)) / jnp.sum(mask))
+
+
+def normal_angle(a: Array, b: Array, camera: Array, mask: Array) -> Array:
+    """Mean angle in degrees between the surface normals of two z-depths [h, w] seen by one camera [25].
+
+    Normals are those of central differences. They count where a pixel and its four neighbours lie in mask [h, w]
+    (bool); NaN if there is none.
+    """
+    cosine = jnp.sum(_normals(a, camera) * _normals(b, camera), axis=-1)
+    inner = mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+    angle = jnp.rad2deg(jnp.arccos(jnp.clip(cosine, -1.0, 1.0)))
+    return jnp.sum(jnp.where(inner, angle, 0.0)) / jnp.sum(inner)
+
+
+def _normals(z_depth: Array, camera: Array) -> Array:
+    """Unit normals [h - 2, w - 2, 3] of the surface at z_depth [h, w], from central differences."""
+    size = z_depth.shape[0]
+    directions = cameras.unproject(camera, cameras.pixel_centres(size).reshape(-1, 2)).reshape(size, size, 3)
+    points = z_depth[..., None] * directions
+    across, down = points[1:-1, 2:] - points[1:-1, :-2], points[2:, 1:-1] - points[:-2, 1:-1]
+    normal = jnp.cross(across, down)
+    return normal / jnp.maximum(jnp.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
+
+
+def iou(a: Array, b: Array) -> Array:
+    """Intersection over union of two masks [H, W] (bool); NaN if both are empty."""
+    return jnp.sum(a & b) / jnp.sum(a | b)

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import resource
-import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
 import jax
 import numpy as np
-from PIL import Image
 
-from pmv_jax import cameras, images, metrics
-from pmv_jax.config import to_dict
+from pmv_jax import camera_paths, frames, images, lpips_weights, mesh_files, meshing, metrics, report, video
+from pmv_jax.config import LossConfig, to_dict
+from pmv_jax.errors import InputError
 from pmv_jax.inversion.pipeline import Inversion
+from pmv_jax.models import perceptual
 
-SWEEP_YAWS = (-0.6, -0.3, 0.0, 0.3, 0.6)  # radians
-SWEEP_PITCHES = (-0.3, -0.15, 0.0, 0.15, 0.3)
+# Directions of the views that the report turns through, radians; views.png shows the middle row and column.
+YAWS = (-0.6, -0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45, 0.6)
+PITCHES = (-0.3, -0.15, 0.0, 0.15, 0.3)
+SWEEP_YAWS = YAWS[::2]
 ORBIT_FRAMES, ORBIT_FPS = 60, 24
-ORBIT_YAW, ORBIT_PITCH = 0.5, 0.2  # amplitudes in radians
-_SMALLEST_FRAME = 256  # video players and the eye want more pixels than a small generator gives
-_BATCH = 4  # views rendered at once: one compiled program for all, and little memory
+MESH_RESOLUTION = 128  # points of the grid along a side: a second's work
+REPORT_FACES = 20_000
 _SHEET_WIDTH = 1280
-
-Progress = Callable[[int, int], None]  # views rendered, of all
 
 
 def write_result(
-    directory: Path, inversion: Inversion, image: np.ndarray, progress: Progress | None = None
+    directory: Path,
+    inversion: Inversion,
+    image: np.ndarray,
+    progress: frames.Progress | None = None,
+    title: str = "Inversion",
 ) -> dict[str, Any]:
     """Renders an inversion and writes every file of its result.
 
@@ -43,6 +43,7 @@ def write_result(
       inversion: the inverted image.
       image: what was inverted [H, W, 3] in [-1, 1], at the generator's resolution.
       progress: called with the number of views rendered so far and of all.
+      title: of the report.
 
     Returns:
       What `metrics.json` holds.
@@ -50,25 +51,44 @@ def write_result(
     Raises:
       OSError: a file cannot be written.
     """
-    sweep, orbit = sweep_cameras(inversion), orbit_cameras(inversion)
-    views = np.concatenate([inversion.camera[None], sweep, orbit])
-    rendered = _render(inversion, views, progress)
+    grid, orbit = grid_cameras(inversion), orbit_cameras(inversion)
+    cameras = np.concatenate([inversion.camera[None], grid, orbit])
+    rendered = frames.render_views(inversion.render, cameras, progress)
 
-    reconstruction, ray_distance = next(rendered)
-    depth = np.asarray(cameras.ray_distance_to_z_depth(ray_distance, inversion.camera), np.float32)
-    sweep_images = [view for view, _ in (next(rendered) for _ in sweep)]
-    _write_video(directory / "orbit.mp4", [_video_frame(view) for view, _ in rendered])
+    reconstruction, depth = next(rendered)
+    turned = [meshing.View(*next(rendered), camera) for camera in grid]
+    size = frames.shown_size(len(image))
+    video.write_video(directory / "orbit.mp4", [frames.scale(view, size) for view, _ in rendered], ORBIT_FPS)
 
     coloured_depth = images.colour_depth(depth)
+    normals = frames.normals(depth, inversion.camera)
     images.save_image(directory / "input.png", image)
     images.save_image(directory / "reconstruction.png", reconstruction)
     images.save_image(directory / "depth.png", images.resize(coloured_depth, image.shape[:2]))
     np.save(directory / "depth.npy", depth)
-    images.save_image(directory / "views.png", _views_sheet(image, reconstruction, coloured_depth, sweep_images))
-    _write_pseudo_views(directory / "pseudo_views", inversion)
+    images.save_image(directory / "views.png", _views_sheet(image, reconstruction, coloured_depth, turned))
+    pseudo_views = _pseudo_views(inversion)
+    _write_pseudo_views(directory / "pseudo_views", pseudo_views)
+    mesh = _mesh(inversion, turned)
+    if mesh is not None:
+        mesh_files.write_mesh(directory / "mesh.glb", mesh)
     inversion.save(directory / "inversion")
-    figures = measure(inversion, image, reconstruction)
-    _write_json(directory / "config.json", to_dict(inversion.config))
+    figures, config = measure(inversion, image, reconstruction), to_dict(inversion.config)
+    page = report.Report(
+        title=title,
+        image=image,
+        reconstruction=reconstruction,
+        depth=images.resize(coloured_depth, image.shape[:2]),
+        normals=images.resize(normals, image.shape[:2]),
+        turntable=report.Turntable(YAWS, PITCHES, [view.image for view in turned]),
+        pseudo_views=pseudo_views,
+        mesh=None if mesh is None else meshing.decimate(mesh, REPORT_FACES),
+        losses={stage.name: stage.losses for stage in inversion.stages},
+        figures=figures,
+        config=config,
+    )
+    report.write_report(directory / "report.html", page)
+    _write_json(directory / "config.json", config)
     _write_json(directory / "metrics.json", figures)
     return figures
 
@@ -83,7 +103,7 @@ def measure(inversion: Inversion, image: np.ndarray, reconstruction: np.ndarray)
     figures = {name: float(jax.jit(function)(image, reconstruction)) for name, function in _METRICS.items()}
     return {
         **{name: _finite(value) for name, value in figures.items()},
-        "lpips": None,
+        "lpips": _lpips(inversion.config.loss, image, reconstruction),
         "camera": [float(value) for value in inversion.camera],
         "seed": inversion.config.seed,
         "device": jax.devices()[0].device_kind,
@@ -101,6 +121,15 @@ def measure(inversion: Inversion, image: np.ndarray, reconstruction: np.ndarray)
     }
 
 
+def _lpips(config: LossConfig, image: np.ndarray, reconstruction: np.ndarray) -> float | None:
+    """LPIPS of two images, whatever the loss was, by the network whose weights are configured; None if none are."""
+    lpips = lpips_weights.configured(config)
+    if lpips is None:
+        return None
+    with jax.default_matmul_precision("highest"):  # accelerators would round operands to ten bits
+        return _finite(float(jax.jit(perceptual.distance)(lpips, reconstruction, image)))
+
+
 def peak_memory_bytes() -> int:
     """Most memory in use so far: of the accelerator where there is one, of this process otherwise."""
     statistics = jax.devices()[0].memory_stats()
@@ -110,97 +139,59 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak  # bytes there, KiB elsewhere
 
 
-def sweep_cameras(inversion: Inversion) -> np.ndarray:
-    """Frontal cameras turned by SWEEP_YAWS, then by SWEEP_PITCHES [10, 25]."""
-    yaws = np.array([*SWEEP_YAWS, *np.zeros(len(SWEEP_PITCHES))])
-    pitches = np.array([*np.zeros(len(SWEEP_YAWS)), *SWEEP_PITCHES])
-    return _around_head(inversion, yaws, pitches)
+def grid_cameras(inversion: Inversion) -> np.ndarray:
+    """Cameras over all YAWS for each of PITCHES [len(PITCHES) * len(YAWS), 25]."""
+    pitches, yaws = (angles.ravel() for angles in np.meshgrid(PITCHES, YAWS, indexing="ij"))
+    return camera_paths.around_head(inversion.generator.config, yaws, pitches, focal=float(inversion.camera[16]))
 
 
 def orbit_cameras(inversion: Inversion) -> np.ndarray:
-    """A closed ellipse over yaw and pitch at even steps [ORBIT_FRAMES, 25]: played in a loop it has no seam."""
-    phase = 2 * np.pi * np.arange(ORBIT_FRAMES) / ORBIT_FRAMES
-    return _around_head(inversion, ORBIT_YAW * np.sin(phase), ORBIT_PITCH * np.cos(phase))
-
-
-def _around_head(inversion: Inversion, yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
-    """Cameras [V, 25] on the sphere that the generator was trained with, and with the input's focal length."""
-    config = inversion.generator.config
-    focal = float(inversion.camera[16])
-    return np.asarray(cameras.look_at(yaw, pitch, pivot=config.camera_pivot, radius=config.camera_radius, focal=focal))
-
-
-def _render(
-    inversion: Inversion, views: np.ndarray, progress: Progress | None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Image [H, W, 3] in [-1, 1] and ray distance [h, w] of each camera [V, 25], in batches of one size."""
-    padded = np.concatenate([views, np.repeat(views[-1:], -len(views) % _BATCH, axis=0)])
-    for start in range(0, len(views), _BATCH):
-        if progress:
-            progress(start, len(views))
-        batch = inversion.render(padded[start : start + _BATCH])
-        for view in range(min(_BATCH, len(views) - start)):
-            yield np.clip(batch["image"][view], -1, 1), batch["ray_distance"][view]
-    if progress:
-        progress(len(views), len(views))
+    """The path of orbit.mp4 [ORBIT_FRAMES, 25]."""
+    return camera_paths.orbit(inversion.generator.config, ORBIT_FRAMES, focal=float(inversion.camera[16]))
 
 
 def _views_sheet(
-    image: np.ndarray, reconstruction: np.ndarray, depth: np.ndarray, sweep: list[np.ndarray]
+    image: np.ndarray, reconstruction: np.ndarray, depth: np.ndarray, turned: list[meshing.View]
 ) -> np.ndarray:
-    yaws = [(f"yaw {yaw:+.2f}", view) for yaw, view in zip(SWEEP_YAWS, sweep, strict=False)]
-    pitches = [(f"pitch {pitch:+.2f}", view) for pitch, view in zip(SWEEP_PITCHES, sweep[len(yaws) :], strict=True)]
+    directions = [(yaw, pitch) for pitch in PITCHES for yaw in YAWS]
+    at = {direction: view.image for direction, view in zip(directions, turned, strict=True)}
+    yaws = [(f"yaw {yaw:+.2f}", at[yaw, 0.0]) for yaw in SWEEP_YAWS]
+    pitches = [(f"pitch {pitch:+.2f}", at[0.0, pitch]) for pitch in PITCHES]
     top = [("input", image), ("reconstruction", reconstruction), ("depth (near is bright)", depth)]
     return images.contact_sheet([top, yaws, pitches], _SHEET_WIDTH)
 
 
-def _write_pseudo_views(directory: Path, inversion: Inversion) -> None:
-    if inversion.pseudo_views is None:
-        return
-    directory.mkdir()
-    views = inversion.pseudo_views
-    triples = zip(*map(np.asarray, (views.warp, views.visibility, views.blend)), strict=True)
-    for index, (warp, visibility, blend) in enumerate(triples):
-        images.save_image(directory / f"{index:02}_warp.png", warp)
-        images.save_image(directory / f"{index:02}_visibility.png", 2 * visibility - 1)
-        images.save_image(directory / f"{index:02}_blend.png", blend)
-
-
-def _write_video(path: Path, frames: list[np.ndarray]) -> None:
-    """H.264 in MP4, through the ffmpeg that imageio-ffmpeg brings; without one, an animated WebP beside that name.
-
-    Args:
-      path: ends in .mp4.
-      frames: uint8 [H, W, 3] of even sides.
-
-    Raises:
-      OSError: the video could not be written completely.
-    """
+def _mesh(inversion: Inversion, turned: list[meshing.View]) -> meshing.Mesh | None:
+    """The head's mesh, coloured by the views at the grid's middle and ends; None, with a warning, without a surface."""
+    middle, front = len(PITCHES) // 2, len(YAWS) // 2
+    row = turned[middle * len(YAWS) : (middle + 1) * len(YAWS)]
+    views = [row[front], *row[::2], turned[front], turned[-1 - front]]
+    look_up = meshing.field(inversion.generator, inversion.ws)
     try:
-        ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError:
-        path = path.with_suffix(".webp")
-        warnings.warn(f"no ffmpeg for this platform; writing {path.name} instead of an MP4", stacklevel=2)
-        first, *rest = map(Image.fromarray, frames)
-        first.save(path, save_all=True, append_images=rest, duration=1000 // ORBIT_FPS, loop=0, quality=90)
-        return
-    height, width, _ = frames[0].shape
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(ORBIT_FPS), "-i", "-"]
-    codec = ["-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-    # Not imageio-ffmpeg's own writer: it neither looks at ffmpeg's exit status, nor starts it without forking JAX.
-    done = subprocess.run(
-        [ffmpeg, "-v", "error", "-y", *source, *codec, str(path)], input=np.stack(frames).tobytes(), capture_output=True
-    )
-    if done.returncode != 0:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise OSError(errno.EIO, f"ffmpeg failed ({''.join(reason)})", str(path))
+        box_size = inversion.generator.config.rendering.box_size
+        return meshing.head_mesh(look_up, views, resolution=MESH_RESOLUTION, box_size=box_size)
+    except InputError as error:
+        warnings.warn(f"no mesh.glb: {error}", stacklevel=2)
+        return None
 
 
-def _video_frame(image: np.ndarray) -> np.ndarray:
-    """uint8 frame of at least _SMALLEST_FRAME pixels, with the even sides that 4:2:0 video needs."""
-    scale = math.ceil(_SMALLEST_FRAME / min(image.shape[:2]))
-    height, width = (2 * math.ceil(scale * side / 2) for side in image.shape[:2])
-    return images.resize(image, (height, width))
+def _pseudo_views(inversion: Inversion) -> list[dict[str, np.ndarray]]:
+    """What the joint tuning was shown: for each view its pictures by name."""
+    if inversion.pseudo_views is None:
+        return []
+    views = inversion.pseudo_views
+    return [
+        {"warp": warp, "visibility": np.repeat(2 * visibility[..., None] - 1, 3, axis=-1), "blend": blend}
+        for warp, visibility, blend in zip(*map(np.asarray, (views.warp, views.visibility, views.blend)), strict=True)
+    ]
+
+
+def _write_pseudo_views(directory: Path, views: list[dict[str, np.ndarray]]) -> None:
+    if views:
+        directory.mkdir()
+    for index, pictures in enumerate(views):
+        for name, picture in pictures.items():
+            images.save_image(directory / f"{index:02}_{name}.png", picture)
 
 
 _METRICS = {"psnr": metrics.psnr, "ssim": metrics.ssim, "ms_ssim": metrics.ms_ssim}

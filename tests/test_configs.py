@@ -44,10 +44,6 @@ def test_pseudo_view_cameras_of_the_paper():
 
 def test_rate_of_the_paper_is_constant():
     config = load_recipe(ROOT / "configs" / "hfgi3d_paper.py").joint
-    state = tuning.start(np.ones(2, np.float32), config)
-    update = jax.jit(tuning.optimiser(config).update)
-    sizes, optimiser_state = [], state.optimiser
-    for _ in range(3):
-        updates, optimiser_state = update(np.ones(2, np.float32), optimiser_state)
-        sizes.append(float(-updates[0]))
-    np.testing.assert_allclose(sizes, config.learning_rate, rtol=1e-4)
+    plan = tuning.joint_plan(config)
+    np.testing.assert_allclose(plan.weights_rate[: config.steps], 3e-4)
+    assert not np.any(plan.weights_rate[config.steps :]) and not np.any(plan.code_rate) and plan.extra_views == 1

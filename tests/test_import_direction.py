@@ -13,14 +13,17 @@ LAYERS = (
     ("errors",),
     ("config", "cameras", "inert_pickle"),
     ("camera_files", "images", "tensor_files", "demo", "workspace"),
+    ("camera_paths", "faces", "identity", "video"),
     ("rendering",),
     ("models",),
     ("generator",),
     ("checkpoints", "eg3d_import", "losses", "metrics"),
-    ("inversion",),
+    ("lpips_weights",),
+    ("frames", "inversion", "meshing"),
+    ("comparison", "mesh_files", "report"),
     ("result",),
     ("entry",),
-    ("invert",),
+    ("align", "evaluate", "invert", "mesh", "render"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -57,7 +60,9 @@ def test_imports_run_one_way(path):
         assert parts[0] != "torch", f"{own} imports {name}"
 
 
-@pytest.mark.parametrize("name", ["entry", "invert", "workspace", "config", "images", "camera_files"])
+@pytest.mark.parametrize(
+    "name", ["entry", "invert", "mesh", "render", "video", "workspace", "config", "images", "camera_files"]
+)
 def test_commands_start_without_jax(name):
     """Otherwise --help and a wrong flag would take seconds to answer."""
     tree = ast.parse((PACKAGE / f"{name}.py").read_text())

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 from scipy import ndimage
 
 from pmv_jax.cameras import look_at, yaw_pitch
@@ -31,7 +32,7 @@ from pmv_jax.config import (
 )
 from pmv_jax.errors import InputError, NumericalError
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import camera_search, latent, optimisation, pipeline, pseudo_views
+from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pipeline, pseudo_views
 from pmv_jax.losses import image_loss
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -86,7 +87,7 @@ def assert_identical(one: pipeline.Inversion, other: pipeline.Inversion) -> None
 # ---------------------------------------------------------------------------------------------------------------------
 
 ADAM = optax.adam(0.1)
-STEPS = 30
+STEPS = 18  # no more than optimisation.CHUNK
 
 
 def bowl(target):
@@ -101,7 +102,8 @@ def bowl(target):
 
 @functools.partial(jax.jit, static_argnames="steps")
 def descend(state, target, key, stop_loss, steps=STEPS):
-    return optimisation.run(bowl(target), ADAM, state, key, steps, stop_loss)
+    state, losses = optimisation.run(jax.value_and_grad(bowl(target)), ADAM, state, key, steps, stop_loss)
+    return state, losses[:steps]
 
 
 def fresh_state():
@@ -149,12 +151,90 @@ def test_loss_that_is_not_finite_freezes_the_loop(bad):
 
     def run(steps):
         start = optimisation.start({"x": jnp.zeros(3)}, ADAM)
-        return optimisation.run(loss, ADAM, start, jax.random.key(0), steps)
+        return optimisation.run(jax.value_and_grad(loss), ADAM, start, jax.random.key(0), steps)
 
     state, losses = run(8)
     assert bool(state.stopped) and np.isfinite(losses[:5]).all() and not np.isfinite(losses[5])
     np.testing.assert_array_equal(state.variables["x"], run(5)[0].variables["x"])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The program of all stages
+# ---------------------------------------------------------------------------------------------------------------------
+
+PLAN = fitting.plan(3, code_rate=1e-3, weights_rate=1e-3, regularisation=0.1, extra_views=2, view_weight=0.7)
+
+
+def three_views(seed: int = 0) -> fitting.Views:
+    random = np.random.default_rng(seed)
+    cameras = look_at(jnp.array([0.0, 0.3, -0.2]), jnp.array([0.0, 0.1, -0.1]))
+    images = random.uniform(-1, 1, (3, SIZE, SIZE, 3)).astype(np.float32)
+    return fitting.Views(cameras, jnp.asarray(images), jnp.asarray(random.uniform(0, 1, (3, SIZE, SIZE)), jnp.float32))
+
+
+def a_code(seed: int = 0) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((TINY.num_ws, TINY.w_dim)), jnp.float32)
+
+
+def fit(code, views, steps, views_at_once=1):
+    state = fitting.start(jnp.array(code), jax.tree.map(jnp.array, generator().params))
+    return fitting.run(
+        state, generator(), views, PLAN, jnp.float32(0.5), None, jax.random.key(0), steps,
+        loss_config=RECIPE.loss, views_at_once=views_at_once,
+    )  # fmt: skip
+
+
+def test_gradients_summed_view_by_view_are_those_of_the_whole_loss():
+    views, code = three_views(), a_code()
+
+    @jax.value_and_grad
+    def whole(variables):
+        cameras = views.cameras
+        tuned = generator().with_params(variables["params"])
+        ws = jnp.tile(variables["code"][None], (3, 1, 1))
+        images = tuned.synthesis(ws, cameras)["image"]
+        losses = jax.vmap(lambda *x: image_loss(x[0], x[1], RECIPE.loss, x[2]))(images, views.images, views.weights)
+        spread = jnp.mean(jnp.square((variables["code"] - variables["code"].mean(0)) / 0.5))
+        return losses[0] + 0.7 * losses[1:].mean() + 0.1 * spread
+
+    value, grads = jax.jit(whole)({"code": code, "params": generator().params})
+    state, losses = fit(code, views, 1)
+    np.testing.assert_allclose(losses[0], value, rtol=1e-5)
+    first_moment = state.optimiser[0].mu  # a tenth of the gradient, after one step of Adam
+    expected = ravel_pytree(grads)[0]
+    np.testing.assert_allclose(10 * first_moment, expected, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
+@pytest.mark.parametrize("views_at_once", [2, 3])
+def test_views_side_by_side_equal_one_after_the_other(views_at_once):
+    one, losses = fit(a_code(), three_views(), 2)
+    other, again = fit(a_code(), three_views(), 2, views_at_once)
+    np.testing.assert_allclose(again, losses, rtol=1e-5)
+    np.testing.assert_allclose(other.variables["code"], one.variables["code"], atol=2e-5)
+
+
+def test_a_batch_of_images_equals_one_by_one():
+    codes = jnp.stack([a_code(1), a_code(2)])
+    batch = jax.tree.map(lambda *x: jnp.stack(x), three_views(1), three_views(2))
+    states, losses = jax.vmap(lambda code, views: fit(code, views, 2))(codes, batch)
+    for i in range(2):
+        alone, own = fit(codes[i], jax.tree.map(operator.itemgetter(i), batch), 2)
+        np.testing.assert_allclose(losses[i], own, rtol=1e-5)
+        np.testing.assert_allclose(states.variables["code"][i], alone.variables["code"], atol=2e-5)
+
+
+def test_stages_of_any_length_share_one_program():
+    code, views = a_code(), three_views()
+    fit(code, views, 1)
+    programs = fitting.run._cache_size()
+    state = fitting.start(jnp.array(code), jax.tree.map(jnp.array, generator().params))
+    long = fitting.plan(500, code_rate=np.linspace(0, 1, 500), noise=0.1)
+    fitting.run(
+        state, generator(), views, long, jnp.float32(0.5), None, jax.random.key(0), 2,
+        loss_config=RECIPE.loss, views_at_once=1,
+    )  # fmt: skip
+    assert fitting.run._cache_size() == programs
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -312,16 +392,39 @@ def test_soften_erodes_and_blurs_inwards():
 
 
 @pytest.mark.parametrize("centre", ["input", "frontal"])
-def test_view_cameras_surround_their_centre(centre):
+@pytest.mark.parametrize("pattern", ["disc", "ellipse"])
+def test_view_cameras_surround_their_centre(centre, pattern):
     camera = look_at(0.2, -0.1, focal=3.0)
-    config = PseudoViewConfig(count=8, centre=centre, yaw_range=0.4, pitch_range=0.2, inner_radius=0.5)
+    config = PseudoViewConfig(count=8, pattern=pattern, centre=centre, yaw_range=0.4, pitch_range=0.2)
     views = jax.jit(pseudo_views.view_cameras, static_argnums=(1, 2))(camera, config, TINY)
     assert views.shape == (8, 25)
     np.testing.assert_array_equal(views[:, 16:], np.tile(camera[16:], (8, 1)))
     offsets = np.stack(yaw_pitch(views), -1) - ((0.2, -0.1) if centre == "input" else (0, 0))
-    np.testing.assert_allclose(offsets.mean(0), 0, atol=1e-5)
-    radii = np.linalg.norm(offsets / (0.4, 0.2), axis=-1)
-    np.testing.assert_allclose(radii, np.tile([1, 0.5], 4), atol=1e-4)
+    offsets = offsets / (0.4, 0.2)
+    radii = np.linalg.norm(offsets, axis=-1)
+    if pattern == "ellipse":
+        np.testing.assert_allclose(offsets.mean(0), 0, atol=1e-4)
+        np.testing.assert_allclose(radii, 1.0, atol=1e-4)
+    else:  # rings of equal area, no two cameras close
+        np.testing.assert_allclose(np.square(radii), (np.arange(8) + 0.5) / 8, atol=1e-4)
+        apart = np.linalg.norm(offsets[:, None] - offsets, axis=-1) + 9 * np.eye(8)
+        assert apart.min() > 0.4
+
+
+def test_hidden_parts_are_the_untuned_generators():
+    tuned = generator().with_params(jax.tree.map(lambda x: 1.1 * x, generator().params))
+    ws = jnp.asarray(np.random.default_rng(3).standard_normal((TINY.num_ws, TINY.w_dim), np.float32))
+    views = {
+        fill: pseudo_views.make(
+            tuned, generator(), ws, picture(), CAMERA, config=PseudoViewConfig(count=3, yaw_range=1.5, fill=fill)
+        )
+        for fill in ("tuned", "untuned")
+    }
+    painted = pseudo_views.render(generator(), ws, views["tuned"].cameras)["image"]
+    same = jnp.abs(views["untuned"].blend - jnp.clip(painted, -1, 1)).max(-1) < 1e-5
+    differs = jnp.abs(views["untuned"].blend - views["tuned"].blend).max(-1) > 1e-5
+    assert differs.any()  # somewhere the input shows nothing
+    assert same[differs].mean() > 0.5 and not differs[views["tuned"].visibility > 0.999].any()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from PIL import Image
 from pmv_jax.cameras import look_at
 from pmv_jax.checkpoints import save_generator
 from pmv_jax.config import BackboneConfig, DecoderConfig, GeneratorConfig, RenderingConfig, SuperresolutionConfig
+from pmv_jax.faces import detection
 from pmv_jax.generator import initialise
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +42,10 @@ def folder(tmp_path):
     np.save(tmp_path / "short.npy", camera[:24])
     np.save(tmp_path / "nan.npy", np.full(25, np.nan))
     np.save(tmp_path / "zero.npy", np.zeros(25))
+    (tmp_path / "four.txt").write_text("1 2\n3 4\n5 6\n7 8\n")
+    Image.new("RGB", (48, 48)).save(
+        tmp_path / "moving.gif", save_all=True, append_images=[Image.new("RGB", (48, 48), "red")]
+    )
     (tmp_path / "taken").mkdir()
     (tmp_path / "recipe.py").write_text("def config():\n    return 3\n")
     return tmp_path
@@ -64,6 +69,12 @@ def folder(tmp_path):
         ("--image good.png --camera short.npy", "short.npy: has shape [24]"),
         ("--image good.png --camera nan.npy", "nan.npy: has values that are not finite"),
         ("--image good.png --camera zero.npy", "zero.npy: the last row"),
+        ("--image moving.gif", "moving.gif: is not a PNG, JPEG or WebP"),
+        ("--image good.png --landmarks none.txt", "none.txt: no such file"),
+        ("--image good.png --landmarks four.txt", "four.txt: has 8 numbers instead of 10"),
+        ("--image good.png --camera good.npy --landmarks four.txt", "--camera and --landmarks exclude each other"),
+        ("--image good.png --face 0", "--face=0"),
+        ("--image good.png --noalign --face 2", "exclude each other"),
         ("--image good.png --generator nowhere", "nowhere: no such directory"),
         ("--image good.png --generator taken", "taken: holds no generator"),
         ("--image good.png --config none.py", "none.py: no such file"),
@@ -89,7 +100,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, arguments, message):
 def test_help(tmp_path):
     done = invert(tmp_path, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for flag in "image camera generator config set out seed force resume".split():
+    for flag in "image camera face landmarks align generator config set out seed force resume".split():
         assert f"--{flag} " in done.stdout
 
 
@@ -110,7 +121,10 @@ SHORT = (
     "latent.steps=4", "tuning.steps=4", "joint.steps=4", "pseudo_views.count=2",
     "camera.yaw_steps=3", "camera.pitch_steps=1", "camera.candidates=1", "camera.refine_steps=2",
 )  # fmt: skip
-FILES = "input.png reconstruction.png views.png orbit.mp4 depth.png depth.npy config.json metrics.json inversion"
+FILES = (
+    "input.png reconstruction.png views.png orbit.mp4 depth.png depth.npy report.html config.json metrics.json "
+    "inversion"
+)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +143,7 @@ def studio(tmp_path_factory):
 
 def arguments_for(out: str) -> list[str]:
     overrides = [text for setting in SHORT for text in ("--set", setting)]
-    return ["--image", "me.png", "--generator", "generator", "--seed", "3", "--out", out, *overrides]
+    return ["--image", "me.png", "--noalign", "--generator", "generator", "--seed", "3", "--out", out, *overrides]
 
 
 def environment_for(folder: Path) -> dict[str, str]:
@@ -149,7 +163,8 @@ def contents(result: Path) -> dict[str, bytes]:
 
 def test_result_is_complete(studio):
     result = studio / "first"
-    assert {path.name for path in result.iterdir()} == {*FILES.split(), "pseudo_views"}
+    names = {path.name for path in result.iterdir()} - {"mesh.glb"}  # random weights need not have a surface
+    assert names == {*FILES.split(), "pseudo_views"}
     assert not (studio / "first.partial").exists()
     figures = json.loads((result / "metrics.json").read_text())
     assert figures["psnr"] > 5 and figures["seed"] == 3 and len(figures["camera"]) == 25
@@ -160,6 +175,32 @@ def test_result_is_complete(studio):
     assert Image.open(result / "input.png").size == (64, 64)
     log = (studio / "first.log").read_text()
     assert "96x80, not square" in log and "PSNR" in log and str(result) in log
+
+
+@pytest.mark.skipif(not detection.is_available(), reason="needs pip install 'pmv_jax[face]'")
+def test_no_face_is_one_line_with_a_way_on(studio):
+    done = invert(studio, "--image", "me.png", "--generator", "generator", "--out", "nobody", **environment_for(studio))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "me.png: no face found" in done.stderr and "--noalign" in done.stderr
+    assert not (studio / "nobody").exists() and not (studio / "nobody.partial").exists()
+
+
+def test_landmarks_give_crop_and_camera(studio):
+    """A turned face, by its landmarks: the result shows how it was aligned, and the camera stays near the estimate."""
+    (studio / "points.txt").write_text("38 30\n62 33\n56 44\n38 53\n57 55\n")
+    arguments = [a for a in arguments_for("aligned") if a != "--noalign"]
+    done = invert(studio, *arguments, "--landmarks", "points.txt", **environment_for(studio))
+    assert done.returncode == 0, done.stderr
+    result = studio / "aligned"
+    assert {"alignment.png", "alignment.json"} <= {path.name for path in result.iterdir()}
+    assert Image.open(result / "alignment.png").height == 512
+    facts = json.loads((result / "alignment.json").read_text())
+    assert np.shape(facts["crop_to_photo"]) == (2, 3) and not facts["photo_is_crop"] and facts["yaw"] < -0.1
+    camera = json.loads((result / "metrics.json").read_text())["camera"]
+    np.testing.assert_allclose(camera, facts["camera"], atol=0.5)
+    assert not np.array_equal(
+        np.asarray(Image.open(result / "input.png")), np.asarray(Image.open(studio / "first/input.png"))
+    )
 
 
 def test_finished_result_is_not_overwritten(studio):

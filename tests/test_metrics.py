@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from pmv_jax import metrics
+from pmv_jax import cameras, metrics
 
 
 def pair(size: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -82,3 +82,53 @@ def test_metrics_batch_compile_and_differentiate(metric):
 def test_ssim_refuses_images_smaller_than_its_window():
     with pytest.raises(ValueError, match="11x11"):
         metrics.ssim(jnp.zeros((10, 40, 3)), jnp.zeros((10, 40, 3)))
+
+
+def test_masked_metrics_of_everything_are_the_plain_ones():
+    a, b = pair(40, 0.2)
+    everything = jnp.ones((40, 40), bool)
+    assert float(metrics.masked_psnr(a, b, everything)) == pytest.approx(float(metrics.psnr(a, b)), abs=1e-4)
+    assert float(metrics.masked_ssim(a, b, everything)) == pytest.approx(float(metrics.ssim(a, b)), abs=1e-5)
+
+
+def test_masked_metrics_look_at_the_mask_only():
+    a, b = pair(40, 0.2)
+    left = jnp.broadcast_to(jnp.arange(40) < 17, (40, 40))
+    assert float(metrics.masked_psnr(a, b, left)) == pytest.approx(float(metrics.psnr(a[:, :17], b[:, :17])), abs=1e-4)
+    # Windows reach five pixels beyond their middle, and lie inside the image.
+    assert float(metrics.masked_ssim(a, b, left)) == pytest.approx(float(metrics.ssim(a[:, :22], b[:, :22])), abs=1e-5)
+    nothing = jnp.zeros((40, 40), bool)
+    for metric in (metrics.masked_psnr, metrics.masked_ssim):
+        assert np.isnan(metric(a, b, nothing))
+
+
+def test_depth_error_is_neither_shifted_nor_scaled_away():
+    depth = np.random.default_rng(0).uniform(2, 3, (9, 9)).astype(np.float32)
+    mask = np.eye(9, dtype=bool)
+    shifted = np.where(mask, depth + 0.25, 7.0)
+    assert float(metrics.masked_rmse(shifted, depth, mask)) == pytest.approx(0.25, rel=1e-4)
+    assert np.isnan(metrics.masked_rmse(shifted, depth, mask & False))
+
+
+def test_normal_angle_of_two_planes_is_their_angle():
+    """Planes n . x = 2.7 n . axis through one point, turned against each other about y by 20 degrees."""
+    camera = cameras.look_at(0.3, 0.0)  # the axis is perpendicular to y: the normals turn by all of it
+    directions = np.asarray(cameras.unproject(camera, cameras.pixel_centres(24).reshape(-1, 2))).reshape(24, 24, 3)
+    axis = np.asarray(camera[:16]).reshape(4, 4)[:3, 2]
+
+    def plane(degrees: float) -> np.ndarray:
+        cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+        normal = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]]) @ axis
+        return (2.7 * (normal @ axis) / (directions @ normal)).astype(np.float32)
+
+    mask = np.zeros((24, 24), bool)
+    mask[4:20, 5:18] = True
+    broken = np.where(mask, plane(15), 9.0)  # what lies outside of the mask has no part in it
+    assert float(metrics.normal_angle(plane(-5), broken, camera, mask)) == pytest.approx(20, abs=0.05)
+
+
+def test_iou_counts_pixels():
+    a, b = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    a[:, :2], b[:, 1:] = True, True
+    assert float(metrics.iou(a, b)) == 0.25
+    assert np.isnan(metrics.iou(a & False, b & False))

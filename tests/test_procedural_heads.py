@@ -258,6 +258,99 @@ def test_no_decals_cost_nothing():
     assert "gather" not in str(plain)
 
 
+def opacity(decal: heads.Decal) -> np.ndarray:
+    return np.asarray(decal.texture[..., 3])
+
+
+def test_face_paint_covers_one_side_but_neither_eyes_nor_lips():
+    right, left = (decals.paint_decal((0.8, 0.1, 0.1), (0.1, 0.1, 0.8), side) for side in (1, -1))
+    half = decals.TEXTURE_SIZE // 2
+    assert opacity(right)[:, half:].mean() > 4 * opacity(right)[:, :half].mean()
+    np.testing.assert_allclose(opacity(left), opacity(right)[:, ::-1], atol=1e-6)
+
+    def at(x: float, y: float) -> float:
+        column, row = (np.array([x, -y]) / right.size + 0.5) * decals.TEXTURE_SIZE
+        return opacity(right)[int(row), int(column)]
+
+    assert at(heads.EYE_X, heads.EYE_Y) == at(0.02, heads.MOUTH_Y) == 0.0
+    assert at(heads.EYE_X, heads.EYE_Y - 0.04) == pytest.approx(0.85)
+
+
+def test_stickers_are_opaque_with_a_border_and_birthmarks_differ():
+    for kind in decals.STICKERS:
+        sticker = decals.sticker_decal(kind, (0.0, 0.0), 0.05, colour=(1.0, 0.0, 0.0), border=(0.0, 0.0, 1.0))
+        middle = decals.TEXTURE_SIZE // 2
+        np.testing.assert_allclose(sticker.texture[middle, middle], (1, 0, 0, 1), atol=1e-3)
+        assert 0.15 < opacity(sticker).mean() < 0.8
+        edge = sticker.texture[(opacity(sticker) > 0.95)]
+        assert (edge[:, 2] > 0.9).any() and (edge[:, 0] > 0.9).any()
+        np.testing.assert_allclose(opacity(sticker), opacity(sticker)[:, ::-1], atol=1e-5)  # all are symmetric
+    star = decals.sticker_decal("star", (0.0, 0.0), 0.05)
+    assert opacity(star).mean() < 0.4  # notched
+    one, other = (decals.birthmark_decal(seed, (0.0, 0.0), 0.04) for seed in (1, 2))
+    assert np.abs(opacity(one) - opacity(other)).mean() > 0.01
+    assert opacity(decals.empty_decal()).max() == 0.0
+
+
+def worn(**switches: float) -> heads.Accessories:
+    colours = jnp.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    off = {name: jnp.zeros(()) for name in ("glasses", "patch", "scarf")}
+    on = {name: jnp.asarray(value, jnp.float32) for name, value in switches.items()}
+    sizes = {"glasses_size": jnp.array([0.034, 0.026]), "scarf_checks": jnp.array([12.0, 4.0])}
+    return heads.Accessories(
+        **off | on, **sizes, glasses_colour=jnp.array([0.0, 1, 0]), patch_colour=jnp.zeros(3), scarf_colours=colours
+    )
+
+
+def test_accessories_that_are_off_change_nothing(samples):
+    """The generator was trained on heads without: nothing may be computed for them where none are given."""
+    arguments = (jnp.zeros(heads.NUM_PARAMETERS), jnp.zeros((3, 3)), jnp.ones((3, 3)))
+    plain = jax.make_jaxpr(heads.trace)(*arguments)
+    assert str(plain) == str(jax.make_jaxpr(lambda *a: heads.trace(*a, accessories=None))(*arguments))
+    points = jax.random.uniform(jax.random.key(0), (400, 3), minval=-0.3, maxval=0.3)
+    np.testing.assert_allclose(
+        heads.signed_distance(samples[0], points, worn()), heads.signed_distance(samples[0], points), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("switch", "value", "inside"),
+    [
+        # In head units; the rim stands around the eye, the patch in front of it, the scarf around the neck.
+        ("glasses", 1, (heads.EYE_X, heads.EYE_Y + 0.026, heads.GLASSES_Z - heads.GLASSES_SLANT * heads.EYE_X)),
+        ("glasses", 1, (0.0, heads.EYE_Y + 0.0095, heads.GLASSES_Z)),
+        ("patch", 1, (heads.EYE_X, heads.EYE_Y, 0.154)),
+        ("patch", -1, (-heads.EYE_X, heads.EYE_Y, 0.154)),
+        ("scarf", 1, (0.0, -0.195, heads.SCARF_Z + heads.SCARF_RADIUS)),
+    ],
+)
+def test_accessories_add_geometry(switch, value, inside):
+    p = jnp.zeros(heads.NUM_PARAMETERS)
+    mirrored = (-inside[0], *inside[1:])
+    points = HEAD_SCALE * jnp.array([inside, mirrored]) + jnp.array([0.0, HEAD_SHIFT_Y, 0.0])
+    bare, dressed = _distance(p, points), heads.signed_distance(p, points, worn(**{switch: value}))
+    assert bare[0] > 0.004 and dressed[0] < 0
+    assert (dressed[1] < 0) == (switch != "patch")  # only the patch has a side
+
+
+def test_accessories_have_their_colours_and_no_decals():
+    shape, colours = heads.head_shape(jnp.zeros(heads.NUM_PARAMETERS)), heads.palette(jnp.zeros(heads.NUM_PARAMETERS))
+    angle = np.linspace(-1.5, 1.5, 200)
+    radius = heads.SCARF_RADIUS + heads.SCARF_ROLL
+    scarf = radius * np.sin(angle), -0.178 - 0.30 * radius * np.cos(angle), heads.SCARF_Z + radius * np.cos(angle)
+    rim = (heads.EYE_X, heads.EYE_Y + 0.026, heads.GLASSES_Z - heads.GLASSES_SLANT * heads.EYE_X + heads.GLASSES_RADIUS)
+    patch = (-heads.EYE_X, heads.EYE_Y, 0.158)
+    points = tuple(jnp.append(ring, jnp.array([a, b])) for ring, a, b in zip(scarf, rim, patch, strict=True))
+    everywhere = square_decal((0.0, 0.0), (2.0, 2.0))._replace(texture=jnp.ones((8, 8, 4)))  # white
+    dressed = worn(scarf=1.0, glasses=1.0, patch=-1.0)
+    red, green, blue = np.asarray(jax.jit(heads.shade)(shape, colours, points, (everywhere,), dressed))
+    checks = (red > 0.4 * blue)[:200]  # half red or not at all
+    assert np.sum(np.diff(checks.astype(int)) != 0) >= 8
+    assert green[:200].max() < 0.1
+    assert green[200] > 0.3 and green[200] > 5 * max(red[200], blue[200])
+    assert max(red[201], green[201], blue[201]) < 0.1
+
+
 def test_decals_are_drawn_upright():
     word = np.asarray(decals.text_decal("L").texture[..., 3])
     assert word.max() == pytest.approx(1.0, abs=1e-3)

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import imageio_ffmpeg
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image
 
-from pmv_jax import cameras, result
+from pmv_jax import camera_paths, cameras, frames, meshing, result
 from pmv_jax.config import GeneratorConfig, InversionConfig, to_dict
 
 SIZE, RAW = 32, 16
@@ -23,6 +24,8 @@ class FakeInversion:
         self.config = InversionConfig(seed=7)
         self.generator = SimpleNamespace(config=GeneratorConfig(image_resolution=SIZE))
         self.stages = (SimpleNamespace(name="latent", steps=5, seconds=1.5, loss_first=2.0, loss_last=float("nan")),)
+        self.stages[0].losses = np.linspace(2, 1, 5)
+        self.ws = np.zeros((6, 8))
         self.batches: list[int] = []
         self.pseudo_views = None
         if pseudo_views:
@@ -41,18 +44,27 @@ class FakeInversion:
         path.mkdir()
 
 
+def ball(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Density and colour of a ball around the origin."""
+    return np.float32(1000 * (0.3 - np.linalg.norm(points, axis=1))), np.zeros(points.shape, np.float32)
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     directory, inversion, seen = tmp_path_factory.mktemp("result"), FakeInversion(), []
     image = np.clip(inversion.render(inversion.camera[None])["image"][0], -1, 1)
-    figures = result.write_result(directory, inversion, image + 0.01, lambda *at: seen.append(at))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meshing, "field", lambda *_: ball)
+        patch.setattr(result, "MESH_RESOLUTION", 32)
+        figures = result.write_result(directory, inversion, image + 0.01, lambda *at: seen.append(at), title="Ball")
     return directory, inversion, figures, seen
 
 
 def test_files(written):
     directory, *_ = written
-    names = "input.png reconstruction.png views.png orbit.mp4 depth.png depth.npy config.json metrics.json inversion"
-    assert sorted(path.name for path in directory.iterdir()) == sorted([*names.split(), "pseudo_views"])
+    names = "input.png reconstruction.png views.png orbit.mp4 depth.png depth.npy mesh.glb report.html config.json"
+    folders = ["inversion", "pseudo_views"]
+    assert sorted(path.name for path in directory.iterdir()) == sorted([*names.split(), "metrics.json", *folders])
     parts = ("warp", "visibility", "blend")
     assert {path.name for path in (directory / "pseudo_views").iterdir()} == {
         f"0{i}_{p}.png" for i in (0, 1) for p in parts
@@ -63,8 +75,8 @@ def test_files(written):
 
 def test_every_rendering_uses_one_batch_size(written):
     _, inversion, _, seen = written
-    assert set(inversion.batches[1:]) == {result._BATCH}
-    assert seen[-1] == (71, 71) and [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert set(inversion.batches[1:]) == {frames.BATCH}
+    assert seen[-1] == (106, 106) and [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
 def test_depth_is_z_depth(written):
@@ -93,29 +105,35 @@ def test_orbit_video_is_smooth_closed_and_complete(written):
     assert about["size"] == (256, 256) and about["fps"] == result.ORBIT_FPS
     reds = [np.frombuffer(frame, np.uint8).reshape(256, 256, 3)[..., 0].mean() for frame in frames]
     assert len(reds) == result.ORBIT_FRAMES
-    yaws = result.ORBIT_YAW * np.sin(2 * np.pi * np.arange(60) / 60)
+    yaws = camera_paths.YAW * np.sin(2 * np.pi * np.arange(60) / 60)
     assert np.corrcoef(reds, yaws)[0, 1] > 0.99
 
 
-def test_without_ffmpeg_there_is_a_webp(tmp_path, monkeypatch):
-    def missing():
-        raise RuntimeError("no ffmpeg")
-
-    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", missing)
-    frames = [np.full((32, 32, 3), shade, np.uint8) for shade in (0, 128, 255)]
-    with pytest.warns(UserWarning, match="no ffmpeg"):
-        result._write_video(tmp_path / "orbit.mp4", frames)
-    assert Image.open(tmp_path / "orbit.webp").n_frames == 3
+def test_grid_holds_the_views_of_the_sheet():
+    assert result.SWEEP_YAWS == (-0.6, -0.3, 0.0, 0.3, 0.6) and 0.0 in result.PITCHES
+    yaw, pitch = cameras.yaw_pitch(result.grid_cameras(FakeInversion()))
+    np.testing.assert_allclose(yaw.reshape(5, 9), np.tile(result.YAWS, (5, 1)), atol=1e-5)
+    assert np.all(np.diff(pitch.reshape(5, 9), axis=0) > 0.1)
 
 
-def test_video_that_cannot_be_written_is_an_error(tmp_path):
-    with pytest.raises(OSError, match="orbit.mp4"):
-        result._write_video(tmp_path / "missing" / "orbit.mp4", [np.zeros((32, 32, 3), np.uint8)] * 3)
-    (tmp_path / "orbit.mp4").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="orbit.mp4"):
-        result._write_video(tmp_path / "orbit.mp4", [np.zeros((32, 32, 3), np.uint8)] * 3)
+def test_mesh_and_report(written):
+    directory, *_ = written
+    mesh = trimesh.load_mesh(directory / "mesh.glb")
+    assert mesh.is_watertight and 0.2 < mesh.vertices[:, 2].max() < 0.5
+    page = (directory / "report.html").read_text()
+    assert "<title>Ball: pmv_jax report" in page and "45 rendered views" in page and "46." in page
+
+
+def test_without_a_surface_there_is_a_warning_and_no_mesh(monkeypatch):
+    inversion = FakeInversion()
+    views = result.grid_cameras(inversion)
+    turned = [meshing.View(np.zeros((SIZE, SIZE, 3)), np.full((RAW, RAW), 2.5), camera) for camera in views]
+    monkeypatch.setattr(meshing, "field", lambda *_: lambda points: (np.zeros(len(points)), np.zeros(points.shape)))
+    with pytest.warns(UserWarning, match="no mesh.glb: the density reaches"):
+        assert result._mesh(inversion, turned) is None
 
 
 def test_without_pseudo_views_their_folder_is_left_out(tmp_path):
-    result._write_pseudo_views(tmp_path / "pseudo_views", FakeInversion(pseudo_views=0))
+    assert result._pseudo_views(FakeInversion(pseudo_views=0)) == []
+    result._write_pseudo_views(tmp_path / "pseudo_views", [])
     assert not (tmp_path / "pseudo_views").exists()

@@ -145,6 +145,27 @@ Decals = tuple[Decal, ...]
 """Later ones lie over earlier ones."""
 
 
+class Accessories(NamedTuple):
+    """Things worn, with a geometry of their own. Switches are arrays, so that one compiled program serves all heads."""
+
+    glasses: Array
+    """[] 1: thin glasses without lenses; 0: none."""
+    glasses_size: Array
+    """[2], half width and half height of a rim, head units."""
+    glasses_colour: Array
+    """[3] in [0, 1], as all colours here the material's own, before light falls on it."""
+    patch: Array
+    """[] 1: a patch with a strap over the eye on the right of the picture; -1: on the left; 0: none."""
+    patch_colour: Array
+    """[3]"""
+    scarf: Array
+    """[] 1: a chequered scarf around the neck; 0: none."""
+    scarf_colours: Array
+    """[2, 3]"""
+    scarf_checks: Array
+    """[2], number of checks around the neck and around the cloth's roll."""
+
+
 class Palette(NamedTuple):
     """Colours of one head: tuples of three scalars in [0, 1], and paint strengths in [0, 1]."""
 
@@ -164,11 +185,16 @@ class Distances(NamedTuple):
     skin: Array
     cloth: Array
     hair: Array
+    worn: tuple[Array, ...] = ()
+    """Glasses, patch and scarf, where accessories are given; far away where their switch is off."""
 
     @property
     def nearest(self) -> Array:
         """[R], distance to their union."""
-        return jnp.minimum(jnp.minimum(self.skin, self.cloth), self.hair)
+        nearest = jnp.minimum(jnp.minimum(self.skin, self.cloth), self.hair)
+        for distance in self.worn:
+            nearest = jnp.minimum(nearest, distance)
+        return nearest
 
 
 # --- Parameters -----------------------------------------------------------------------------------------------------
@@ -358,17 +384,66 @@ def _hair_distance(s: Shape, x: Array, p: Vector) -> Array:
     return _smooth_max(d, -_smooth_min(face, throat, 0.03), 0.050)
 
 
-def part_distances(s: Shape, p: Vector) -> Distances:
-    """Signed distances [R] of the points ``p``, both in head units, to skin, cloth and hair."""
+GLASSES_Z, GLASSES_SLANT, GLASSES_RADIUS = 0.1660, 0.22, 0.0036
+"""Foremost point of the rims, their fall towards the sides, and the radius of the wire."""
+SCARF_Z, SCARF_RADIUS, SCARF_ROLL, SCARF_FLATTENING = -0.030, 0.085, 0.022, 0.55
+_FAR = 1.0
+
+
+def _glasses_distance(s: Shape, a: Accessories, p: Vector) -> Array:
+    """Rims, bridge and temples; ``p`` has x folded to x >= 0."""
+    x, y, z = p
+    half_width, half_height = a.glasses_size[0], a.glasses_size[1]
+    corner = 0.8 * jnp.minimum(half_width, half_height)
+    u, v = jnp.abs(x - EYE_X) - (half_width - corner), jnp.abs(y - EYE_Y) - (half_height - corner)
+    outline = _length(jnp.maximum(u, 0.0), jnp.maximum(v, 0.0), 0.0) + jnp.minimum(jnp.maximum(u, v), 0.0) - corner
+    d = _length(outline, z - GLASSES_Z + GLASSES_SLANT * x, 0.0) - GLASSES_RADIUS
+    inner, outer = EYE_X - half_width, EYE_X + half_width
+    height = EYE_Y + 0.25 * half_height
+    bridge = ((0.0, height + 0.003, GLASSES_Z), (inner, height, GLASSES_Z - GLASSES_SLANT * inner))
+    temple = ((outer, height, GLASSES_Z - GLASSES_SLANT * outer), (s.ear_x + 0.004, height, EAR_Z + 0.004))
+    for start, end in (bridge, temple):
+        d = jnp.minimum(d, _capsule(p, start, end, GLASSES_RADIUS, GLASSES_RADIUS))
+    return d
+
+
+def _patch_distance(a: Accessories, p: Vector, head: Array) -> Array:
+    """The patch, and a strap that lies on the ``head``, at the distances given, and rises to the other side."""
+    x, y, z = p
+    across, up = jnp.where(a.patch < 0, -x, x) - EYE_X, y - EYE_Y
+    patch = _ellipsoid((across, up, z), (0.002, -0.002, 0.112), (0.045, 0.037, 0.046))
+    strap = _smooth_max(head - 0.0035, jnp.abs(0.37 * across + 0.93 * (up - 0.012)) - 0.0060, 0.003)
+    return jnp.minimum(patch, strap)
+
+
+def _scarf_coordinates(p: Vector) -> tuple[Array, Array]:
+    """(out from, above) the ring that runs in the middle of the roll: low in front, high in the nape."""
+    x, y, z = p
+    back = z - SCARF_Z
+    return jnp.sqrt(x * x + back * back + 1e-12) - SCARF_RADIUS, SCARF_FLATTENING * (y + 0.178 + 0.30 * back)
+
+
+def _worn_distances(s: Shape, a: Accessories, p: Vector, folded: Vector, head: Array) -> tuple[Array, ...]:
+    glasses = jnp.where(a.glasses > 0, _glasses_distance(s, a, folded), _FAR)
+    patch = jnp.where(a.patch != 0, _patch_distance(a, p, head), _FAR)
+    out, above = _scarf_coordinates(p)
+    return glasses, patch, jnp.where(a.scarf > 0, _length(out, above, 0.0) - SCARF_ROLL, _FAR)
+
+
+def part_distances(s: Shape, p: Vector, accessories: Accessories | None = None) -> Distances:
+    """Signed distances [R] of the points ``p``, both in head units, to skin, cloth, hair and what is worn."""
     x, y, z = p
     folded = (jnp.sqrt(x * x + 1e-8), y, z)
-    return Distances(_skin_distance(s, folded), _cloth_distance(folded), _hair_distance(s, x, folded))
+    d = Distances(_skin_distance(s, folded), _cloth_distance(folded), _hair_distance(s, x, folded))
+    if accessories is None:
+        return d
+    return d._replace(worn=_worn_distances(s, accessories, p, folded, jnp.minimum(d.skin, d.hair)))
 
 
-def signed_distance(p: Array, points: Array) -> Array:
+def signed_distance(p: Array, points: Array, accessories: Accessories | None = None) -> Array:
     """Distance [R] from world ``points [R, 3]`` to the head ``p [D]`` (without backdrop), world units."""
     head = tuple(jnp.moveaxis(_to_head(points), -1, 0))
-    return HEAD_SCALE * part_distances(head_shape(p), head).nearest
+    return HEAD_SCALE * part_distances(head_shape(p), head, accessories).nearest
 
 
 def _to_head(points: Array) -> Array:
@@ -517,6 +592,25 @@ def albedo(s: Shape, c: Palette, p: Vector, d: Distances) -> Vector:
     return _mix(colour, hair, _cover(jnp.minimum(d.skin, d.cloth), d.hair))
 
 
+def _scarf_colour(a: Accessories, p: Vector) -> Vector:
+    """Gingham: bands around the roll and along it, half each."""
+    out, above = _scarf_coordinates(p)
+    around, along = jnp.arctan2(p[0], p[2] - SCARF_Z), jnp.arctan2(above, out)
+    bands = [
+        _step(-0.3, 0.3, jnp.sin(n * angle + 0.4)) for n, angle in zip(a.scarf_checks, (around, along), strict=True)
+    ]
+    return _mix(tuple(a.scarf_colours[0]), tuple(a.scarf_colours[1]), 0.5 * (bands[0] + bands[1]))
+
+
+def _paint_accessories(a: Accessories, p: Vector, d: Distances, colour: Vector) -> Vector:
+    below = d._replace(worn=()).nearest
+    materials = tuple(a.glasses_colour), tuple(a.patch_colour), _scarf_colour(a, p)
+    for distance, material in zip(d.worn, materials, strict=True):
+        colour = _mix(colour, material, _cover(below, distance))
+        below = jnp.minimum(below, distance)
+    return colour
+
+
 def _paint_decal(decal: Decal, p: Vector, normal: Vector, colour: Vector) -> Vector:
     """Lays a decal over the colour of surface points; it fades out where the surface turns away from the front."""
     x, y = p[0] - decal.centre[0], p[1] - decal.centre[1]
@@ -532,20 +626,22 @@ def _paint_decal(decal: Decal, p: Vector, normal: Vector, colour: Vector) -> Vec
     return tuple(u * (1.0 - amount * cover) + amount * v for u, v in zip(colour, paint, strict=True))
 
 
-def shade(s: Shape, c: Palette, p: Vector, decals: Decals = ()) -> Vector:
+def shade(s: Shape, c: Palette, p: Vector, decals: Decals = (), accessories: Accessories | None = None) -> Vector:
     """Lit colour in [0, 1] of surface points ``p`` (head units): wrapped key light, sky light, occlusion, shine."""
-    d = part_distances(s, p)
+    d = part_distances(s, p, accessories)
     colour = albedo(s, c, p, d)
-    normal = _normal(s, p)
+    normal = _normal(s, p, accessories)
     if decals:
         painted = colour
         for decal in decals:
             painted = _paint_decal(decal, p, normal, painted)
         bare = (1.0 - _cover(d.skin, d.cloth)) * (1.0 - _cover(jnp.minimum(d.skin, d.cloth), d.hair))
         colour = _mix(colour, painted, bare)
+    if accessories is not None:
+        colour = _paint_accessories(accessories, p, d, colour)
     reach = 0.035
     probe = tuple(a + reach * n for a, n in zip(p, normal, strict=True))
-    occlusion = jnp.clip(0.40 + 0.60 * part_distances(s, probe).nearest / reach, 0.0, 1.0)
+    occlusion = jnp.clip(0.40 + 0.60 * part_distances(s, probe, accessories).nearest / reach, 0.0, 1.0)
     towards = sum(n * k for n, k in zip(normal, LIGHT, strict=True))
     sky = 0.5 + 0.5 * normal[1]
     light = (0.45 + 0.17 * sky) * occlusion + 0.58 * jnp.maximum(0.82 * towards + 0.18, 0.0) * (0.45 + 0.55 * occlusion)
@@ -556,13 +652,13 @@ def shade(s: Shape, c: Palette, p: Vector, decals: Decals = ()) -> Vector:
     return tuple(jnp.clip(k * light + strength * shine, 0.0, 1.0) for k in colour)
 
 
-def _normal(s: Shape, p: Vector) -> Vector:
+def _normal(s: Shape, p: Vector, accessories: Accessories | None) -> Vector:
     """Unit gradient of the distance, from four taps at the corners of a tetrahedron."""
     taps = jnp.array([[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, 1.0, 1.0]])
     size = 0.0015
     # One stacked evaluation, since four separate ones would be compiled four times, and a reduction, since XLA would
     # fuse slices of the stack, that is repeat the evaluation, into all that uses the normal.
-    values = part_distances(s, tuple(p[i] + size * taps[:, i, None] for i in range(3))).nearest
+    values = part_distances(s, tuple(p[i] + size * taps[:, i, None] for i in range(3)), accessories).nearest
     gradient = tuple(jnp.sum(taps[:, i, None] * values, axis=0) for i in range(3))
     inverse = jax.lax.rsqrt(sum(g * g for g in gradient) + 1e-12)
     return tuple(g * inverse for g in gradient)
@@ -595,13 +691,14 @@ def _bowl_distance(origin: Vector, direction: Vector) -> Array:
     return t
 
 
-def _march(s: Shape, origin: Vector, direction: Vector) -> tuple[Array, Array]:
+def _march(s: Shape, origin: Vector, direction: Vector, accessories: Accessories | None) -> tuple[Array, Array]:
     """Sphere-trace world rays to the nearest of head and backdrop: (ray distance [R], is head [R])."""
     limit = _bowl_distance(origin, direction) / HEAD_SCALE
     start = (origin[0] / HEAD_SCALE, (origin[1] - HEAD_SHIFT_Y) / HEAD_SCALE, origin[2] / HEAD_SCALE)
 
     def distance(t: Array) -> Array:
-        return part_distances(s, tuple(o + t * d for o, d in zip(start, direction, strict=True))).nearest
+        point = tuple(o + t * d for o, d in zip(start, direction, strict=True))
+        return part_distances(s, point, accessories).nearest
 
     def advance(i: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         t, _ = state
@@ -618,13 +715,20 @@ def _march(s: Shape, origin: Vector, direction: Vector) -> tuple[Array, Array]:
     return jnp.where(is_head, t, limit) * HEAD_SCALE, is_head
 
 
+def march(p: Array, origins: Array, directions: Array, accessories: Accessories | None = None) -> tuple[Array, Array]:
+    """As `trace`, without colours: ray distance [R], world units, and whether each ray ends on the head [R]."""
+    return _march(head_shape(p), tuple(origins.T), tuple(directions.T), accessories)
+
+
 def _backdrop_colour(c: Palette, y: Array) -> Vector:
     """Vertical gradient over world height ``y``."""
     light = 1.0 + 0.30 * jnp.clip(y, -0.5, 0.5)
     return tuple(jnp.clip(k * light, 0.0, 1.0) for k in c.backdrop)
 
 
-def trace(p: Array, origins: Array, directions: Array, decals: Decals = ()) -> Surface:
+def trace(
+    p: Array, origins: Array, directions: Array, decals: Decals = (), accessories: Accessories | None = None
+) -> Surface:
     """First surface along rays.
 
     Args:
@@ -632,23 +736,31 @@ def trace(p: Array, origins: Array, directions: Array, decals: Decals = ()) -> S
       origins: [R, 3] world units.
       directions: [R, 3] unit vectors.
       decals: pictures on the skin, later ones over earlier ones.
+      accessories: what the head wears; None is nothing.
 
     Returns:
       The surface met by each ray: every ray meets the head or the backdrop.
     """
     shape, colours = head_shape(p), palette(p)
     origin, direction = tuple(origins.T), tuple(directions.T)
-    distance, is_head = _march(shape, origin, direction)
-    return _shade_hits(shape, colours, origin, direction, distance, is_head, decals)
+    distance, is_head = _march(shape, origin, direction, accessories)
+    return _shade_hits(shape, colours, origin, direction, distance, is_head, decals, accessories)
 
 
 def _shade_hits(
-    s: Shape, c: Palette, origin: Vector, direction: Vector, distance: Array, is_head: Array, decals: Decals
+    s: Shape,
+    c: Palette,
+    origin: Vector,
+    direction: Vector,
+    distance: Array,
+    is_head: Array,
+    decals: Decals,
+    accessories: Accessories | None,
 ) -> Surface:
     """Colours of the points at ``distance`` along world rays."""
     world = tuple(o + distance * d for o, d in zip(origin, direction, strict=True))
     head = (world[0] / HEAD_SCALE, (world[1] - HEAD_SHIFT_Y) / HEAD_SCALE, world[2] / HEAD_SCALE)
-    lit, backdrop = shade(s, c, head, decals), _backdrop_colour(c, world[1])
+    lit, backdrop = shade(s, c, head, decals, accessories), _backdrop_colour(c, world[1])
     colour = jnp.stack([jnp.where(is_head, a, b) for a, b in zip(lit, backdrop, strict=True)], axis=-1)
     return Surface(distance, 2.0 * colour - 1.0, is_head)
 
@@ -670,7 +782,14 @@ def _pixel_rays(camera: Array, resolution: int) -> tuple[Array, Array, Array]:
     return jnp.broadcast_to(cam2world[:3, 3], directions.shape), directions, cosine
 
 
-def render(p: Array, camera: Array, resolution: int, supersampling: int = 2, decals: Decals = ()) -> HeadView:
+def render(
+    p: Array,
+    camera: Array,
+    resolution: int,
+    supersampling: int = 2,
+    decals: Decals = (),
+    accessories: Accessories | None = None,
+) -> HeadView:
     """Render one head.
 
     Args:
@@ -678,7 +797,7 @@ def render(p: Array, camera: Array, resolution: int, supersampling: int = 2, dec
       camera: [25] EG3D camera: row-major cam2world (x right, y down, z forward), then normalised intrinsics.
       resolution: pixels a side (static).
       supersampling: colour and mask average ``supersampling^2`` rays a pixel (static).
-      decals: as in ``trace``.
+      decals, accessories: as in ``trace``.
 
     Returns:
       The view, ``resolution`` square.
@@ -692,10 +811,11 @@ def render(p: Array, camera: Array, resolution: int, supersampling: int = 2, dec
         shape,
         tuple(jnp.concatenate([origins, fine_origins]).T),
         tuple(jnp.concatenate([directions, fine_directions]).T),
+        accessories,
     )
     centre, fine = distance[: n * n].reshape(n, n), distance[n * n :]
     fine_rays = tuple(fine_origins.T), tuple(fine_directions.T)
-    surface = _shade_hits(shape, colours, *fine_rays, fine, is_head[n * n :], decals)
+    surface = _shade_hits(shape, colours, *fine_rays, fine, is_head[n * n :], decals, accessories)
     image = surface.colour.reshape(n, k, n, k, 3).mean(axis=(1, 3))
     mask = surface.is_head.astype(jnp.float32).reshape(n, k, n, k).mean(axis=(1, 3))
     return HeadView(image, centre * cosine.reshape(n, n), centre, mask)

@@ -6,18 +6,16 @@ the rows towards each other keeps w_plus near the codes that the generator was t
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 from jax import Array
 
-from pmv_jax.config import LatentConfig, LossConfig
+from pmv_jax.config import LatentConfig
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import optimisation
-from pmv_jax.losses import image_loss
+from pmv_jax.inversion import fitting
 
 _STATISTICS_SAMPLES = 4096
 
@@ -38,53 +36,19 @@ def statistics(generator: Generator, camera: Array) -> LatentStatistics:
     return LatentStatistics(w.mean(0), jnp.sqrt(jnp.mean(jnp.square(w - w.mean(0)))))
 
 
-def schedule(config: LatentConfig) -> optax.Schedule:
-    """Linear ramp up and cosine ramp down of the learning rate over given shares of the steps (StyleGAN2 projector)."""
-
-    def rate(step: Array) -> Array:
-        t = step / config.steps
-        down = jnp.minimum(1.0, (1.0 - t) / max(config.ramp_down, 1e-8))
-        up = jnp.minimum(1.0, t / max(config.ramp_up, 1e-8))
-        return config.learning_rate * (0.5 - 0.5 * jnp.cos(jnp.pi * down)) * up
-
-    return rate
-
-
-def optimiser(config: LatentConfig) -> optax.GradientTransformation:
-    return optax.adam(schedule(config), 0.9, 0.999)
+def plan(config: LatentConfig) -> fitting.Plan:
+    """Stage 1 as data: the learning rate ramps up linearly and down along a cosine, the noise fades (StyleGAN2)."""
+    t = np.arange(config.steps) / max(config.steps, 1)
+    down = np.minimum(1.0, (1.0 - t) / max(config.ramp_down, 1e-8))
+    up = np.minimum(1.0, t / max(config.ramp_up, 1e-8))
+    return fitting.plan(
+        config.steps,
+        code_rate=config.learning_rate * (0.5 - 0.5 * np.cos(np.pi * down)) * up,
+        noise=config.noise * np.square(np.maximum(0.0, 1.0 - t / config.noise_ramp)),
+        regularisation=config.regularisation,
+    )
 
 
-def start(generator: Generator, stats: LatentStatistics, config: LatentConfig) -> optimisation.State:
-    """State at the average w. `space` "w" has one row, "w_plus" one for each layer."""
-    rows = generator.config.num_ws if config.space == "w_plus" else 1
-    return optimisation.start(jnp.tile(stats.mean, (rows, 1)), optimiser(config))
-
-
-@functools.partial(jax.jit, static_argnames=("config", "loss_config", "steps"))
-def run(
-    state: optimisation.State,
-    generator: Generator,
-    stats: LatentStatistics,
-    image: Array,
-    camera: Array,
-    key: Array,
-    *,
-    config: LatentConfig,
-    loss_config: LossConfig,
-    steps: int,
-) -> tuple[optimisation.State, Array]:
-    """`steps` steps on one image [H, W, 3] and camera [25]; the state's variables are the code [rows, w_dim]."""
-
-    def loss(code: Array, step: Array, key: Array) -> Array:
-        left = jnp.maximum(0.0, 1.0 - step / (config.steps * config.noise_ramp))
-        noisy = code + config.noise * stats.std * jnp.square(left) * jax.random.normal(key, code.shape)
-        out = generator.synthesis(w_plus(noisy, generator)[None], camera[None])
-        spread = jnp.mean(jnp.square((code - code.mean(0)) / stats.std))
-        return image_loss(out["image"][0], image, loss_config) + config.regularisation * spread
-
-    return optimisation.run(loss, optimiser(config), state, key, steps)
-
-
-def w_plus(code: Array, generator: Generator) -> Array:
-    """Code [rows, w_dim] with one row or all -> [num_ws, w_dim]."""
-    return jnp.broadcast_to(code, (generator.config.num_ws, code.shape[-1]))
+def average(generator: Generator, stats: LatentStatistics, config: LatentConfig) -> Array:
+    """The code [rows, w_dim] to start from. `space` "w" has one row, "w_plus" one for each layer."""
+    return jnp.tile(stats.mean, (generator.config.num_ws if config.space == "w_plus" else 1, 1))

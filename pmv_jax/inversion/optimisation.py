@@ -1,4 +1,4 @@
-"""The loop that every stage runs: Adam steps inside `lax.scan`, with a frozen mask in place of a break."""
+"""The loop that every stage runs: Adam steps inside `lax.fori_loop`, with a frozen mask in place of a break."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 Tree = Any
-LossFunction = Callable[[Tree, Array, Array], Array]  # variables, step, key -> loss
+ValueAndGrad = Callable[[Tree, Array, Array], tuple[Array, Tree]]  # variables, step, key -> loss and its gradient
+
+CHUNK = 20  # most steps of one call; between two calls the host looks at the loss
 
 
 @flax.struct.dataclass
@@ -38,33 +40,33 @@ def start(variables: Tree, optimiser: optax.GradientTransformation) -> State:
 
 
 def run(
-    loss: LossFunction,
+    value_and_grad: ValueAndGrad,
     optimiser: optax.GradientTransformation,
     state: State,
     key: Array,
-    steps: int,
-    stop_loss: float = 0.0,
+    steps: int | Array,
+    stop_loss: float | Array = 0.0,
 ) -> tuple[State, Array]:
-    """Takes `steps` steps. Step i uses `fold_in(key, i)`, so the cut into chunks changes nothing.
+    """Takes `steps` steps, CHUNK at most; the number may be traced. Step i uses `fold_in(key, i)`, so that the cut into
+    chunks changes nothing.
 
     An image whose loss falls to `stop_loss`, or is not finite, is frozen, parameters and optimiser state alike, before
     the step that this loss would have brought. Under `vmap` each image has its own mask.
 
     Returns:
-      The new state and the loss before each step [steps]; that of a frozen image is still evaluated, where it froze.
+      The new state and the loss before each step [CHUNK], zero past `steps`; that of a frozen image is still
+      evaluated, where it froze.
     """
+    vector, unravel = ravel_pytree(state.variables)
 
-    _, unravel = ravel_pytree(state.variables)
-
-    def step(state: State, _: None) -> tuple[State, Array]:
-        step_key = jax.random.fold_in(key, state.step)
-        value, grads = jax.value_and_grad(loss)(unravel(state.variables), state.step, step_key)
+    def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+        state, losses = carry
+        value, grads = value_and_grad(unravel(state.variables), state.step, jax.random.fold_in(key, state.step))
         updates, optimiser_state = optimiser.update(ravel_pytree(grads)[0], state.optimiser, state.variables)
         stopped = state.stopped | ~(value > stop_loss) | ~jnp.isfinite(value)
         moved = State(state.variables + updates, optimiser_state, state.step + 1, stopped)
         kept = state.replace(step=state.step + 1, stopped=stopped)
-        return jax.tree.map(lambda new, old: jnp.where(stopped, old, new), moved, kept), value
+        return jax.tree.map(lambda new, old: jnp.where(stopped, old, new), moved, kept), losses.at[i].set(value)
 
-    flat = state.replace(variables=ravel_pytree(state.variables)[0])
-    flat, losses = jax.lax.scan(step, flat, length=steps)
+    flat, losses = jax.lax.fori_loop(0, steps, step, (state.replace(variables=vector), jnp.zeros(CHUNK)))
     return flat.replace(variables=unravel(flat.variables)), losses

@@ -15,16 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pmv_jax import checkpoints
-from pmv_jax.config import GeneratorConfig, InversionConfig, from_dict, to_dict
+from pmv_jax import checkpoints, lpips_weights
+from pmv_jax.config import GeneratorConfig, InversionConfig, JointConfig, from_dict, to_dict
 from pmv_jax.errors import InputError, NumericalError
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import camera_search, latent, optimisation, pseudo_views, tuning
+from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pseudo_views, tuning
+from pmv_jax.inversion.optimisation import CHUNK
 from pmv_jax.inversion.pseudo_views import PseudoViews
 
+Variables = dict[str, Any]  # code and params
 Progress = Callable[[str, int, int, float], None]  # stage, steps done, steps in all, loss
 
-CHUNK = 20  # steps between two looks at the loss; one compiled program serves all chunks of a stage
 SAVE_SECONDS = 20.0  # time between two saves of resumable state
 _FORMAT = 1
 
@@ -128,6 +129,7 @@ def invert(
     config: InversionConfig | None = None,
     progress: Progress | None = None,
     state_directory: str | Path | None = None,
+    camera_guess: np.ndarray | Array | None = None,
 ) -> Inversion:
     """Inverts one image.
 
@@ -139,6 +141,8 @@ def invert(
       progress: called at the start of a stage (with a loss of NaN) and after every chunk of steps.
       state_directory: where to keep state from which an interrupted run goes on; it is used if there is some. The
         caller sees to it that it belongs to the same image, generator and config.
+      camera_guess: [25], near which the camera is, for example from landmarks (`faces.pose`); it takes the place of
+        the search. No matter where `camera` is given.
 
     Raises:
       InputError: an image of the wrong size, or not finite.
@@ -151,53 +155,71 @@ def invert(
         raise InputError(f"image of shape {image.shape}; this generator takes [{size}, {size}, 3]")
     if not bool(jnp.isfinite(image).all()):
         raise InputError("image has values that are not finite")
+    lpips = lpips_weights.configured(config.loss) if config.loss.uses_lpips else None
     runner = _Runner(jax.random.key(config.seed), progress, None if state_directory is None else Path(state_directory))
 
     if camera is None:
-        camera = _search_camera(runner, generator, image, config)
+        camera = _search_camera(runner, generator, image, config, camera_guess)
     camera = jnp.asarray(camera, jnp.float32)
     stats = latent.statistics(generator, camera)
-    shared = {"loss_config": config.loss}
+    room = config.pseudo_views.count if config.joint.steps else 0
+    alone = fitting.single_view(image, camera, room)
+    side_by_side = _views_at_once(config.joint)
 
-    code = runner.stage(
-        "latent",
-        config.latent.steps,
-        lambda: latent.start(generator, stats, config.latent),
-        lambda state, key, steps: latent.run(
-            state, generator, stats, image, camera, key, config=config.latent, steps=steps, **shared
-        ),
-    )
-    ws = latent.w_plus(code, generator)
-
-    params = runner.stage(
-        "tuning",
-        config.tuning.steps,
-        lambda: tuning.start(_copy(generator.params), config.tuning),
-        lambda state, key, steps: tuning.run_single(
-            state, generator, ws, image, camera, key, config=config.tuning, steps=steps, **shared
-        ),
-    )
-
-    views = None
-    if config.joint.steps:
-        views = pseudo_views.make(generator.with_params(params), ws, image, camera, config=config.pseudo_views)
-        origin = generator.params if config.joint.reset_generator else params
-        params = runner.stage(
-            "joint",
-            config.joint.steps,
-            lambda: tuning.start(_copy(origin), config.joint),
-            lambda state, key, steps: tuning.run_joint(
-                state, generator, ws, image, camera, views, key, config=config.joint, steps=steps, **shared
-            ),
+    def fit(name: str, plan: fitting.Plan, steps: int, start: Variables, views: fitting.Views) -> Variables:
+        fixed = {"loss_config": config.loss, "views_at_once": side_by_side}
+        return runner.stage(
+            name,
+            steps,
+            lambda: fitting.start(*_copy((start["code"], start["params"]))),
+            lambda state, key, n: fitting.run(state, generator, views, plan, stats.std, lpips, key, n, **fixed),
         )
-    tuned = generator.with_params(params)
-    return Inversion(tuned, np.asarray(ws), np.asarray(camera), config, tuple(runner.records), views)
+
+    start = {"code": latent.average(generator, stats, config.latent), "params": generator.params}
+    pivot = fit("latent", latent.plan(config.latent), config.latent.steps, start, alone)
+    ws = fitting.w_plus(pivot["code"], generator)
+    tuned = fit("tuning", tuning.single_view_plan(config.tuning), config.tuning.steps, pivot, alone)
+    made = None
+    if config.joint.steps:
+        made = pseudo_views.make(
+            generator.with_params(tuned["params"]), generator, ws, image, camera, config=config.pseudo_views
+        )
+        views = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b]), alone, made.targets())
+        origin = pivot if config.joint.reset_generator else tuned
+        tuned = fit("joint", tuning.joint_plan(config.joint), config.joint.steps, origin, views)
+    return Inversion(
+        generator.with_params(tuned["params"]), np.asarray(ws), np.asarray(camera), config, tuple(runner.records), made
+    )
 
 
-def _search_camera(runner: _Runner, generator: Generator, image: Array, config: InversionConfig) -> Array:
+def _views_at_once(config: JointConfig) -> int:
+    """Views that are rendered side by side: a processor has work enough with one, and memory for one."""
+    return 1 if jax.default_backend() == "cpu" else 1 + config.views_per_step
+
+
+def search_camera(
+    image: np.ndarray | Array,
+    generator: Generator,
+    config: InversionConfig | None = None,
+    guess: np.ndarray | Array | None = None,
+) -> np.ndarray:
+    """Stage 0 alone: the camera [25] of one image [H, W, 3], see `invert`."""
+    config = InversionConfig() if config is None else config
+    runner = _Runner(jax.random.key(config.seed), None, None)
+    return np.asarray(_search_camera(runner, generator, jnp.asarray(image, jnp.float32), config, guess))
+
+
+def _search_camera(
+    runner: _Runner, generator: Generator, image: Array, config: InversionConfig, guess: np.ndarray | Array | None
+) -> Array:
     search = config.camera
     stats = latent.statistics(generator, camera_search.to_camera(jnp.zeros(2), generator.config))
-    tried = camera_search.candidates(generator, stats, image, config=search, loss_config=config.loss)
+    if guess is None:
+        prior = camera_search.frontal(search)
+        tried = camera_search.candidates(generator, stats, image, config=search, loss_config=config.loss)
+    else:
+        prior = camera_search.around(jnp.asarray(guess, jnp.float32), search)
+        tried = prior.angles[None]
     results = []
     for index, angles in enumerate(tried):
         variables = runner.stage(
@@ -205,11 +227,12 @@ def _search_camera(runner: _Runner, generator: Generator, image: Array, config: 
             search.refine_steps,
             lambda angles=angles: camera_search.start(angles, stats, search),
             lambda state, key, steps: camera_search.run(
-                state, generator, image, key, config=search, loss_config=config.loss, steps=steps
+                state, generator, image, prior, key, config=search, loss_config=config.loss, steps=steps
             ),
         )
         results.append((runner.records[-1].loss_last, camera_search.ANGLE_UNIT * variables["angles"]))
-    return camera_search.to_camera(min(results, key=lambda result: result[0])[1], generator.config)
+    angles = min(results, key=lambda result: result[0])[1]
+    return camera_search.to_camera(angles, generator.config, prior.roll)
 
 
 class _Runner:
@@ -235,7 +258,7 @@ class _Runner:
         while len(losses) < steps:
             length = min(CHUNK, steps - len(losses))
             state, chunk = run(state, key, length)
-            losses = np.concatenate([losses, np.asarray(chunk)])
+            losses = np.concatenate([losses, np.asarray(chunk)[:length]])
             if not np.isfinite(losses).all():
                 step = int(np.argmin(np.isfinite(losses)))
                 raise NumericalError(
@@ -270,7 +293,4 @@ def _copy(tree: Any) -> Any:
     return jax.tree.map(jnp.array, tree)
 
 
-@jax.jit
-def _render(generator: Generator, ws: Array, cameras: Array) -> dict[str, Array]:
-    planes = generator.planes(ws)
-    return jax.lax.map(lambda camera: generator.render_view(planes, ws, camera), cameras)
+_render = jax.jit(pseudo_views.render)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,11 @@ from jax import Array
 from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, PseudoViewConfig
 from pmv_jax.generator import Generator
-from pmv_jax.inversion.visibility import warp_to_view
+from pmv_jax.inversion import visibility
+from pmv_jax.inversion.fitting import Views
+
+_GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
+_EDGE = 0.05  # width by which what was observed grows over depth edges, in units of the image's size
 
 
 class PseudoViews(NamedTuple):
@@ -32,15 +37,22 @@ class PseudoViews(NamedTuple):
     blend: Array
     weight: Array
 
+    def targets(self) -> Views:
+        """What the joint tuning fits."""
+        return Views(self.cameras, self.blend, self.weight)
+
 
 def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: GeneratorConfig) -> Array:
-    """[V, 25]: an ellipse over yaw and pitch around the input camera or the frontal one, at the input's focal length.
+    """[V, 25]: cameras around the input's or the frontal one, at the input's focal length.
 
-    The released code has yaw 0.35 sin and pitch 0.25 cos - 0.05 around the frontal view, whatever the input's camera.
-    Here every second camera lies half way in, so that the space between is filled too.
+    The released code's "ellipse" has yaw 0.35 sin and pitch 0.25 cos - 0.05 around the frontal view. A "disc" fills
+    the ellipse evenly, by the golden angle, so that the views between are covered too.
     """
-    phase = 2 * jnp.pi * jnp.arange(config.count) / config.count
-    radius = jnp.where(jnp.arange(config.count) % 2 == 1, config.inner_radius, 1.0)
+    index = jnp.arange(config.count)
+    if config.pattern == "disc":
+        radius, phase = jnp.sqrt((index + 0.5) / config.count), _GOLDEN_ANGLE * index
+    else:
+        radius, phase = 1.0, 2 * jnp.pi * index / config.count
     yaw = radius * config.yaw_range * jnp.sin(phase)
     pitch = radius * config.pitch_range * jnp.cos(phase) + config.pitch_offset
     if config.centre == "input":
@@ -51,26 +63,40 @@ def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: Gene
 
 
 @functools.partial(jax.jit, static_argnames=("config",))
-def make(generator: Generator, ws: Array, image: Array, camera: Array, *, config: PseudoViewConfig) -> PseudoViews:
+def make(
+    tuned: Generator, untuned: Generator, ws: Array, image: Array, camera: Array, *, config: PseudoViewConfig
+) -> PseudoViews:
     """Pseudo-views from the geometry of a tuned generator.
 
+    What the image shows well is warped. What it shows edge-on is what the tuned generator makes of it. What it never
+    shows is the untuned generator's: tuning on one view has left its marks there, and nothing held it back.
+
     Args:
-      generator: after stage 2.
+      tuned: after stage 2.
+      untuned: before it.
       ws: pivot [num_ws, w_dim].
       image, camera: the input [H, W, 3], [25].
     """
-    targets = view_cameras(camera, config, generator.config)
+    targets = view_cameras(camera, config, tuned.config)
     everyone = jnp.concatenate([camera[None], targets])
-    planes = generator.planes(ws)
-    # One view at a time: memory for one, and the loop costs nothing beside a rendering.
-    rendered = jax.lax.map(lambda c: generator.render_view(planes, ws, c), everyone)
+    rendered = render(tuned, ws, everyone)
     z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
-    warp, seen = jax.vmap(lambda z, c: warp_to_view(image, z_depth[0], camera, z, c))(z_depth[1:], targets)
-    visibility = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(seen)
-    mask = visibility[..., None]
-    blend = mask * warp + (1 - mask) * jnp.clip(rendered["image"][1:], -1, 1)
-    weight = visibility + config.hidden_weight * (1 - visibility)
-    return PseudoViews(targets, warp, visibility, blend, weight)
+    warped = jax.vmap(lambda z, c: visibility.warp(image, z_depth[0], camera, z, c))(z_depth[1:], targets)
+    visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
+    fill = rendered["image"][1:]
+    if config.fill == "untuned":
+        observed = jax.vmap(lambda mask: _dilate(mask, _EDGE))(warped.observed)[..., None]
+        fill = observed * fill + (1 - observed) * render(untuned, ws, targets)["image"]
+    mask = visible[..., None]
+    blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
+    weight = visible + config.hidden_weight * (1 - visible)
+    return PseudoViews(targets, warped.colour, visible, blend, weight)
+
+
+def render(generator: Generator, ws: Array, cameras: Array) -> dict[str, Array]:
+    """Renders views [V, 25] one at a time: memory for one, and the loop costs nothing beside a rendering."""
+    planes = generator.planes(ws)
+    return jax.lax.map(lambda camera: generator.render_view(planes, ws, camera), cameras)
 
 
 def soften(mask: Array, erode: float, blur: float) -> Array:
@@ -80,9 +106,7 @@ def soften(mask: Array, erode: float, blur: float) -> Array:
     blur lies inside: nothing hidden becomes visible by it.
     """
     size = mask.shape[0]
-    radius = round(erode * size / 2)
-    if radius:
-        mask = -jax.lax.reduce_window(-mask, -jnp.inf, jax.lax.max, (2 * radius + 1,) * 2, (1, 1), "SAME")
+    mask = -_dilate(-mask, erode)
     sigma = blur * size / 6
     if sigma > 0.2:
         reach = max(1, round(3 * sigma))
@@ -93,3 +117,9 @@ def soften(mask: Array, erode: float, blur: float) -> Array:
         blurred = jax.vmap(lambda column: jnp.convolve(column, kernel, "valid"), in_axes=1, out_axes=1)(blurred)
         mask = jnp.minimum(mask, blurred)
     return mask
+
+
+def _dilate(mask: Array, width: float) -> Array:
+    """Largest value of [H, W] in a square window of the given width, in units of the image's size."""
+    radius = round(width * mask.shape[0] / 2)
+    return jax.lax.reduce_window(mask, -jnp.inf, jax.lax.max, (2 * radius + 1,) * 2, (1, 1), "SAME")

@@ -8,6 +8,8 @@ whole test is four gathers. Depths are z-depths throughout; the released code un
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -19,9 +21,28 @@ STEEPEST = 4.0  # tangent of the angle to the line of sight (76 degrees) past wh
 _SOFTNESS = 0.25  # width of the steps from visible to hidden, in units of the limits
 
 
+class Warp(NamedTuple):
+    """An image as another view of its scene finds it.
+
+    Attributes:
+      colour: [H, W, 3] (the image's border colour where the point falls outside).
+      visibility: [H, W] in [0, 1]: whether the point is seen in the image as well, in front and not edge-on.
+      observed: [H, W] in [0, 1]: the same at whatever angle. An edge-on surface is a smear, but it is not unknown.
+    """
+
+    colour: Array
+    visibility: Array
+    observed: Array
+
+
 def warp_to_view(
     image: Array, z_depth: Array, camera: Array, target_z_depth: Array, target_camera: Array
 ) -> tuple[Array, Array]:
+    """Colour [H, W, 3] and visibility [H, W] of `warp`, which see."""
+    return warp(image, z_depth, camera, target_z_depth, target_camera)[:2]
+
+
+def warp(image: Array, z_depth: Array, camera: Array, target_z_depth: Array, target_camera: Array) -> Warp:
     """Carries an image into another view of the same scene.
 
     Pure, for one view; `jax.jit` and `jax.vmap` apply (over target_z_depth and target_camera for many pseudo-views).
@@ -32,11 +53,6 @@ def warp_to_view(
       camera: [25] of the image.
       target_z_depth: [h', w'] of the other view; may be coarser too.
       target_camera: [25] of the other view.
-
-    Returns:
-      colour [H, W, 3] of the other view as found in the image (its border's colour where the point falls outside), and
-      visibility [H, W] in [0, 1]: whether the point that the other view sees here is seen in the image as well, in
-      front and not edge-on.
     """
     size = image.shape[0]
     pixels = cameras.pixel_centres(size).reshape(-1, 2)
@@ -44,13 +60,14 @@ def warp_to_view(
     position = cameras.split(target_camera)[0][:3, 3]
     points = position + depth[:, None] * cameras.unproject(target_camera, pixels)
     where, depth_in_image = cameras.project(camera, points)
-    colour, seen = _look_up(image, _resize(z_depth, size), camera[16], where, depth_in_image)
-    visibility = jnp.minimum(seen, 1.0) * _inside(where, size)
-    return colour.reshape(size, size, -1), visibility.reshape(size, size)
+    colour, *seen = _look_up(image, _resize(z_depth, size), camera[16], where, depth_in_image)
+    visibility, observed = (jnp.minimum(share, 1.0) * _inside(where, size) for share in seen)
+    return Warp(*(x.reshape(size, size, *x.shape[1:]) for x in (colour, visibility, observed)))
 
 
-def _look_up(image: Array, z_depth: Array, focal: Array, where: Array, depth: Array) -> tuple[Array, Array]:
-    """Colour [N, 3] and share of samples that see it [N], for points at `where` [N, 2] and `depth` [N] in the image.
+def _look_up(image: Array, z_depth: Array, focal: Array, where: Array, depth: Array) -> tuple[Array, Array, Array]:
+    """Points at `where` [N, 2] and `depth` [N] in the image -> their colour [N, 3] and the share of samples that see
+    them well [N], or at whatever angle [N].
 
     A point is looked up in its four nearest samples. Each is continued to the point along its own surface, so that
     slanted surfaces need no wide tolerance, and counts if it lies on the point's own surface: samples of an occluder
@@ -61,7 +78,8 @@ def _look_up(image: Array, z_depth: Array, focal: Array, where: Array, depth: Ar
     table = jnp.concatenate([jnp.stack([z_depth, *slopes], axis=-1), image], axis=-1).reshape(size * size, -1)
     grid = where * size - 0.5
     corner = jnp.floor(grid)
-    seen, total, colour = jnp.zeros(depth.shape), jnp.zeros(depth.shape), jnp.zeros((*depth.shape, image.shape[2]))
+    seen, observed, total = (jnp.zeros(depth.shape) for _ in range(3))
+    colour = jnp.zeros((*depth.shape, image.shape[2]))
     for offset in ((0, 0), (1, 0), (0, 1), (1, 1)):
         texel = corner + jnp.array(offset)
         weight = jnp.prod(1 - jnp.abs(grid - texel), axis=-1)
@@ -72,10 +90,11 @@ def _look_up(image: Array, z_depth: Array, focal: Array, where: Array, depth: Ar
         own = _soft_step(1 - gap / (DEPTH_TOLERANCE * depth))
         steepness = jnp.linalg.norm(slope, axis=-1) * size * focal / depth
         seen += weight * own * _soft_step(1 - steepness / STEEPEST)
+        observed += weight * own
         weight = weight * (own + 1e-6)  # where no sample is the point's own, their plain mean
         total += weight
         colour += weight[:, None] * sample[:, 3:]
-    return colour / jnp.maximum(total, 1e-12)[:, None], seen
+    return colour / jnp.maximum(total, 1e-12)[:, None], seen, observed
 
 
 def _soft_step(x: Array) -> Array:

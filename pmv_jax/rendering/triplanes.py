@@ -45,6 +45,8 @@ def _bilinear(plane: Array, position: Array) -> Array:
     column = jnp.minimum(x.astype(jnp.int32), width)
     row = jnp.minimum(y.astype(jnp.int32), height)
     x, y = (x - column).astype(plane.dtype), (y - row).astype(plane.dtype)
-    patch = table.at[row * (width + 1) + column].get(mode="promise_in_bounds").reshape(-1, 4, channels)
-    weights = jnp.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x], axis=-1)
-    return jnp.sum(patch * weights[..., None], axis=1)
+    patch = table.at[row * (width + 1) + column].get(mode="promise_in_bounds")
+    # Spelled out: as a sum over an axis of four, XLA's CPU compiler hands it to a reduction 20 times slower.
+    weights = ((1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x)
+    corners = jnp.split(patch, 4, axis=-1)
+    return sum(weight[:, None] * corner for weight, corner in zip(weights, corners, strict=True))

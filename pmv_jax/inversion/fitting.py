@@ -1,0 +1,197 @@
+"""The program that stages 1, 2 and 4 share: fits the latent code, the generator's weights, or both, to views.
+
+A stage is data, its `Plan`: how far code and weights move at each step, and how many pseudo-views join the input. So
+one compiled program serves all stages, which on a CPU, where compiling costs as much as the stages themselves, halves
+the time to a result.
+
+Each step paints the tri-planes once and renders all its views from them; the released code runs the whole network for
+the input and again for one pseudo-view. Gradients are summed view by view, so that memory is for few views however many
+a step takes.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from pmv_jax.config import LossConfig
+from pmv_jax.generator import Generator
+from pmv_jax.inversion import optimisation
+from pmv_jax.losses import image_loss
+from pmv_jax.models.perceptual import Lpips
+
+Tree = Any
+
+_CAPACITY = 1024  # plans are as long as a multiple of this, so that stages of any length share a program
+
+
+class Views(NamedTuple):
+    """What is fitted: the input first, then K - 1 pseudo-views.
+
+    Attributes:
+      cameras: [K, 25].
+      images: [K, H, W, 3] in [-1, 1].
+      weights: [K, H, W] >= 0, of each pixel in the loss.
+    """
+
+    cameras: Array
+    images: Array
+    weights: Array
+
+
+@flax.struct.dataclass
+class Plan:
+    """A stage as data. Arrays [capacity] have an entry for each step and zeros after the last.
+
+    Attributes:
+      code_rate, weights_rate: learning rates of the latent code and of the generator's weights.
+      noise: standard deviation of the noise on w, in units of w's own.
+      regularisation: [], weight of the pull of w_plus's rows towards each other, in units of w's variance.
+      extra_views: int32 [], random pseudo-views a step, K - 1 at most.
+      view_weight: [], of their mean loss, against the input's.
+      stop_loss: [], at which an image is done.
+    """
+
+    code_rate: Array
+    weights_rate: Array
+    noise: Array
+    regularisation: Array
+    extra_views: Array
+    view_weight: Array
+    stop_loss: Array
+
+
+def plan(
+    steps: int,
+    *,
+    code_rate: np.ndarray | float = 0.0,
+    weights_rate: np.ndarray | float = 0.0,
+    noise: np.ndarray | float = 0.0,
+    regularisation: float = 0.0,
+    extra_views: int = 0,
+    view_weight: float = 0.0,
+    stop_loss: float = 0.0,
+) -> Plan:
+    """Pads arrays [steps], or numbers that hold for all steps, to the capacity."""
+    capacity = -(-max(steps, 1) // _CAPACITY) * _CAPACITY
+
+    def padded(values: np.ndarray | float) -> Array:
+        return jnp.asarray(np.pad(np.broadcast_to(values, (steps,)), (0, capacity - steps)), jnp.float32)
+
+    return Plan(
+        padded(code_rate),
+        padded(weights_rate),
+        padded(noise),
+        jnp.float32(regularisation),
+        jnp.int32(extra_views),
+        jnp.float32(view_weight),
+        jnp.float32(stop_loss),
+    )
+
+
+def single_view(image: Array, camera: Array, room: int = 0) -> Views:
+    """The input [H, W, 3], [25] alone, with room for pseudo-views: stages on arrays of one size share a program."""
+    pad = lambda x: jnp.pad(x[None], ((0, room), *((0, 0),) * x.ndim), mode="edge")  # noqa: E731
+    return Views(pad(camera), pad(image), pad(jnp.ones(image.shape[:2])))
+
+
+def start(code: Array, params: Tree) -> optimisation.State:
+    """State at a code [rows, w_dim], one row or all, and the generator's parameters."""
+    return optimisation.start({"code": code, "params": params}, _adam(jnp.zeros(())))
+
+
+@functools.partial(jax.jit, static_argnames=("loss_config", "views_at_once"), donate_argnames=("state",))
+def run(
+    state: optimisation.State,
+    generator: Generator,
+    views: Views,
+    plan: Plan,
+    w_std: Array,
+    lpips: Lpips | None,
+    key: Array,
+    steps: Array,
+    *,
+    loss_config: LossConfig,
+    views_at_once: int,
+) -> tuple[optimisation.State, Array]:
+    """`steps` steps of a plan (HFGI3D eq. 1 and 6). Every step sees the input and `extra_views` random pseudo-views.
+
+    Args:
+      state: from `start`, or of the steps before.
+      generator: gives config and buffers; its own parameters are not used.
+      w_std: [], the standard deviation of w.
+      lpips: the network, where the loss asks for one.
+      key: of the stage.
+      steps: int32 [], CHUNK at most.
+      views_at_once: how many views are rendered side by side, by vmap.
+    """
+    size = {name: ravel_pytree(part)[0].size for name, part in state.variables.items()}
+
+    def rates(step: Array) -> Array:
+        per_group = {"code": plan.code_rate[step], "params": plan.weights_rate[step]}
+        return jnp.concatenate([jnp.full(size[name], rate) for name, rate in per_group.items()])
+
+    def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[Array, Tree]:
+        noise_key, choice_key = jax.random.split(key)
+        code, params = variables["code"], variables["params"]
+        noise = plan.noise[step] * w_std * jax.random.normal(noise_key, code.shape)
+        backbone, heads = _split(params)
+
+        def paint(backbone: Tree, code: Array) -> tuple[Array, Array, Array]:
+            ws = w_plus(code + noise, generator)
+            spread = jnp.mean(jnp.square((code - code.mean(0)) / w_std))
+            return generator.with_params(backbone).planes(ws), ws, plan.regularisation * spread
+
+        (planes, ws, penalty), paint_vjp = jax.vjp(paint, backbone, code)
+
+        def loss(heads: Tree, planes: Array, ws: Array, group: Views, scales: Array) -> Array:
+            tuned = generator.with_params(heads)
+
+            def one(view: Views) -> Array:
+                image = tuned.render_view(planes, ws, view.cameras)["image"]
+                return image_loss(image, view.images, loss_config, view.weights, lpips)
+
+            return jnp.sum(scales * jax.vmap(one)(group))
+
+        others = views.cameras.shape[0] - 1
+        order = jnp.concatenate([jnp.zeros(1, jnp.int32), 1 + jax.random.permutation(choice_key, others)])
+        order = jnp.pad(order, (0, views_at_once))  # the last group may be cut short
+        count = 1 + plan.extra_views
+
+        def add_group(i: Array, total: Tree) -> Tree:
+            places = i * views_at_once + jnp.arange(views_at_once)
+            scales = jnp.where(places == 0, 1.0, plan.view_weight / jnp.maximum(plan.extra_views, 1))
+            group = jax.tree.map(lambda x: x[order[places]], views)
+            parts = jax.value_and_grad(loss, (0, 1, 2))(heads, planes, ws, group, scales * (places < count))
+            return jax.tree.map(jnp.add, total, parts)
+
+        zeros = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), (heads, planes, ws)))
+        groups = (count + views_at_once - 1) // views_at_once
+        value, (d_heads, d_planes, d_ws) = jax.lax.fori_loop(0, groups, add_group, zeros)
+        d_backbone, d_code = paint_vjp((d_planes, d_ws, jnp.ones(())))
+        return value + penalty, {"code": d_code, "params": {**d_heads, **d_backbone}}
+
+    return optimisation.run(value_and_grad, _adam(rates), state, key, steps, plan.stop_loss)
+
+
+def w_plus(code: Array, generator: Generator) -> Array:
+    """Code [rows, w_dim] with one row or all -> [num_ws, w_dim]."""
+    return jnp.broadcast_to(code, (generator.config.num_ws, code.shape[-1]))
+
+
+def _adam(rates: optax.Schedule | Array) -> optax.GradientTransformation:
+    schedule = rates if callable(rates) else lambda step: rates
+    return optax.chain(optax.scale_by_adam(0.9, 0.999), optax.scale_by_schedule(lambda step: -schedule(step)))
+
+
+def _split(params: Tree) -> tuple[Tree, Tree]:
+    """Parameters of what paints the planes, and of what renders them."""
+    return {"backbone": params["backbone"]}, {name: part for name, part in params.items() if name != "backbone"}
