@@ -20,7 +20,7 @@ setup(
         "pmv_jax": ["templates/*.html"],
         "pmv_jax.demo_weights": [
             str(path.relative_to(DEMO)) for path in DEMO.rglob("*") if path.is_file() and path.suffix != ".png"
-        ]
+        ],
     },
     install_requires=[
         "absl-py>=2.1",
@@ -39,9 +39,20 @@ setup(
         "scipy>=1.14",
         "tqdm>=4.66",
         "trimesh>=4.5",
+        "viser>=1.1",
         "xatlas>=0.0.9",
     ],
     extras_require={
-        "test": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.12", "selenium>=4.20"],
+        "face": ["mtcnn==1.0.0"],
+        "identity": ["onnxruntime>=1.20"],
+        "test": [
+            "hypothesis>=6.100",
+            "mtcnn==1.0.0",
+            "onnx>=1.17",
+            "onnxruntime>=1.20",
+            "pytest>=8.0",
+            "ruff>=0.12",
+            "selenium>=4.20",
+        ],
     },
 )

@@ -18,6 +18,7 @@ from pmv_jax.inversion.fitting import Views
 
 _GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
 _EDGE = 0.05  # width by which what was observed grows over depth edges, in units of the image's size
+_SAME_SURFACE = 0.02  # difference of depths up to which two generators show the same surface; a head is 0.45 wide
 
 
 class PseudoViews(NamedTuple):
@@ -69,7 +70,8 @@ def make(
     """Pseudo-views from the geometry of a tuned generator.
 
     What the image shows well is warped. What it shows edge-on is what the tuned generator makes of it. What it never
-    shows is the untuned generator's: tuning on one view has left its marks there, and nothing held it back.
+    shows is the untuned generator's: tuning on one view has left its marks there, and nothing held it back. But only
+    where both have the same surface, or the outline of one head would be painted beside that of the other.
 
     Args:
       tuned: after stage 2.
@@ -85,8 +87,10 @@ def make(
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
     fill = rendered["image"][1:]
     if config.fill == "untuned":
-        observed = jax.vmap(lambda mask: _dilate(mask, _EDGE))(warped.observed)[..., None]
-        fill = observed * fill + (1 - observed) * render(untuned, ws, targets)["image"]
+        before = render(untuned, ws, targets)
+        z_before = cameras.ray_distance_to_z_depth(before["ray_distance"], targets)
+        share = jax.vmap(_untouched)(warped.observed, z_depth[1:], z_before)[..., None]
+        fill = share * before["image"] + (1 - share) * fill
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
     weight = visible + config.hidden_weight * (1 - visible)
@@ -117,6 +121,14 @@ def soften(mask: Array, erode: float, blur: float) -> Array:
         blurred = jax.vmap(lambda column: jnp.convolve(column, kernel, "valid"), in_axes=1, out_axes=1)(blurred)
         mask = jnp.minimum(mask, blurred)
     return mask
+
+
+def _untouched(observed: Array, z_depth: Array, z_before: Array) -> Array:
+    """Share of the untuned generator in what is hidden [H, W]: where nothing was observed [H, W], nor has the surface
+    moved between z_before and z_depth [h, w]."""
+    same = jnp.clip(1.5 - jnp.abs(z_depth - z_before) / _SAME_SURFACE, 0.0, 1.0)
+    same = jax.image.resize(-_dilate(-same, _EDGE / 2), observed.shape, "bilinear")
+    return same * (1 - _dilate(observed, _EDGE))
 
 
 def _dilate(mask: Array, width: float) -> Array:

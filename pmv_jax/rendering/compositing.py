@@ -24,21 +24,27 @@ def weights(densities: Array, distances: Array) -> Array:
 def composite(
     colours: Array, densities: Array, distances: Array, *, white_background: bool = False
 ) -> tuple[Array, Array]:
-    """Colour and expected distance of rays.
+    """Colour and expected distance of rays, whose samples may come in any order.
 
     Args:
       colours: [R, S, F] in [0, 1].
       densities: [R, S] raw.
-      distances: [R, S], increasing.
+      distances: [R, S].
       white_background: adds what light is left as white.
 
     Returns:
       colours [R, F] in [-1, 1] and ray_distance [R]: the weighted mean of interval middles. Of an empty ray it is the
       image's largest sample distance. It is clamped to the image's smallest and largest, never to those of others.
     """
+    order = jnp.argsort(distances, axis=1)
+    densities, distances = (jnp.take_along_axis(x, order, axis=1) for x in (densities, distances))
     w = weights(densities, distances)
     total = w.sum(axis=-1)
-    colour = jnp.einsum("rs,rsf->rf", w, 0.5 * (colours[:, :-1] + colours[:, 1:]), precision="highest")
+    # An interval has the mean colour of its two ends, so a sample counts half of each interval beside it. To
+    # bring these few numbers into the samples' order is cheaper than to sort the colours.
+    beside = 0.5 * (jnp.pad(w, ((0, 0), (1, 0))) + jnp.pad(w, ((0, 0), (0, 1))))
+    beside = jnp.put_along_axis(jnp.zeros_like(beside), order, beside, axis=1, inplace=False)
+    colour = jnp.einsum("rs,rsf->rf", beside, colours, precision="highest")
     if white_background:
         colour = colour + 1 - total[:, None]
     middle = 0.5 * (distances[:, :-1] + distances[:, 1:])

@@ -41,10 +41,8 @@ def render_rays(
         fine = sampling.importance(distances, weights, config.fine_samples, fine_key)
         fine_colours, fine_densities = field(_points(origins, directions, fine))
         distances = jnp.concatenate([distances, fine], axis=1)
-        order = jnp.argsort(distances, axis=1)
-        distances = jnp.take_along_axis(distances, order, axis=1)
-        densities = jnp.take_along_axis(jnp.concatenate([densities, fine_densities], axis=1), order, axis=1)
-        colours = jnp.take_along_axis(jnp.concatenate([colours, fine_colours], axis=1), order[..., None], axis=1)
+        densities = jnp.concatenate([densities, fine_densities], axis=1)
+        colours = jnp.concatenate([colours, fine_colours], axis=1)
     return compositing.composite(colours, densities, distances, white_background=config.white_background)
 
 
