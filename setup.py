@@ -51,6 +51,7 @@ setup(
             "onnx>=1.17",
             "onnxruntime>=1.20",
             "pytest>=8.0",
+            "pytest-xdist>=3.6",
             "ruff>=0.12",
             "selenium>=4.20",
         ],

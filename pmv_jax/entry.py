@@ -28,7 +28,9 @@ CONFIG = flags.DEFINE_string("config", None, "Recipe, a Python file. Default: ev
 SET = flags.DEFINE_multi_string("set", [], "Change one setting: --set tuning.steps=200. Can be repeated.")
 OUT = flags.DEFINE_string("out", None, "Directory for the result; must not exist yet. Default: out/<image name>.")
 SEED = flags.DEFINE_integer("seed", None, "Seed of everything random.", lower_bound=0, upper_bound=2**31 - 1)
-FORCE = flags.DEFINE_bool("force", False, "Replace an existing result, once the new one is complete.")
+FORCE = flags.DEFINE_bool(
+    "force", False, "Replace an existing result, once the new one is complete; go on with a doubtful face."
+)
 RESUME = flags.DEFINE_bool("resume", False, "Continue an interrupted run; leave a finished result as it is.")
 _HELP = flags.DEFINE_bool("help", False, "Show this help.", short_name="h")
 

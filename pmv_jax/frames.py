@@ -69,19 +69,35 @@ def renderer(generator: Generator, ws: np.ndarray, samples: int = 1) -> Render:
 
 @jax.jit
 def _render(generator: Generator, planes: Array, ws: Array, views: Array) -> dict[str, Array]:
-    return jax.lax.map(lambda camera: _render_view(generator, planes, ws, camera), views)
+    return jax.lax.map(lambda camera: render_view(generator, planes, ws, camera), views)
 
 
-def _render_view(generator: Generator, planes: Array, ws: Array, camera: Array) -> dict[str, Array]:
-    config = generator.config
+def render_view(generator: Generator, planes: Array, ws: Array, camera: Array) -> dict[str, Array]:
+    """planes [3, H, W, C], ws [num_ws, w_dim], camera [25] at any distance -> image [H, W, 3], ray_distance [n, n]."""
+    features, distance = march(generator, planes, camera, generator.config.rendering.neural_resolution)
     apply = functools.partial(generator.model.apply, generator.variables)
-    size = config.rendering.neural_resolution
+    return {"image": apply(features[None], ws[None], method="superresolve")[0], "ray_distance": distance}
+
+
+def march(generator: Generator, planes: Array, camera: Array, size: int) -> tuple[Array, Array]:
+    """Volume rendering from any distance, of as many pixels as are asked for.
+
+    Args:
+      planes: [3, H, W, C] of a head.
+      camera: [25].
+      size: side of the result; the generator's neural resolution is what super-resolution takes.
+
+    Returns:
+      features [size, size, F] in [-1, 1], of which the first three are colour, and ray_distance [size, size].
+    """
     origins, directions = cameras.rays(camera, size)
-    excess = jnp.linalg.norm(origins[0]) - config.camera_radius  # moved away along the rays, bounds stay what they are
+    # Moved away along the rays, so that bounds along them stay what they are.
+    excess = jnp.linalg.norm(origins[0]) - generator.config.camera_radius
     origins = origins + excess * directions
-    features, distance = apply(planes[None], origins[None], directions[None], method="render_rays")
-    image = apply(features.reshape(1, size, size, -1), ws[None], method="superresolve")[0]
-    return {"image": image, "ray_distance": distance.reshape(size, size) + excess}
+    features, distance = generator.model.apply(
+        generator.variables, planes[None], origins[None], directions[None], method="render_rays"
+    )
+    return features.reshape(size, size, -1), distance.reshape(size, size) + excess
 
 
 def shown_size(side: int) -> int:

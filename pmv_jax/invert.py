@@ -180,7 +180,8 @@ def _invert(
             state_directory=space.state,
             camera_guess=guess,
         )
-        return write_result(space.result, inversion, image, lambda done, total: bars.update("rendering", done, total))
+        progress = lambda done, total: bars.update("rendering", done, total)  # noqa: E731
+        return write_result(space.result, inversion, image, progress, title=Path(_IMAGE.value).stem)
 
 
 def _space_needed(generator_directory: Path) -> int:

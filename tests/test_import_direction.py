@@ -12,7 +12,7 @@ PACKAGE = ROOT / "pmv_jax"
 LAYERS = (
     ("errors",),
     ("config", "cameras", "inert_pickle"),
-    ("camera_files", "images", "tensor_files", "demo", "workspace"),
+    ("camera_files", "directions", "images", "tensor_files", "demo", "workspace"),
     ("camera_paths", "faces", "identity", "video"),
     ("rendering",),
     ("models",),
@@ -20,10 +20,10 @@ LAYERS = (
     ("checkpoints", "eg3d_import", "losses", "metrics"),
     ("lpips_weights",),
     ("frames", "inversion", "meshing"),
-    ("comparison", "mesh_files", "report"),
-    ("result",),
+    ("comparison", "editing", "mesh_files", "report", "viewing"),
+    ("result", "viewer"),
     ("entry",),
-    ("align", "evaluate", "invert", "mesh", "render"),
+    ("align", "edit", "evaluate", "invert", "mesh", "render", "view"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -61,7 +61,21 @@ def test_imports_run_one_way(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["entry", "invert", "mesh", "render", "video", "workspace", "config", "images", "camera_files"]
+    "name",
+    [
+        "directions",
+        "edit",
+        "entry",
+        "invert",
+        "mesh",
+        "render",
+        "video",
+        "view",
+        "workspace",
+        "config",
+        "images",
+        "camera_files",
+    ],
 )
 def test_commands_start_without_jax(name):
     """Otherwise --help and a wrong flag would take seconds to answer."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import operator
 
 import jax
@@ -320,6 +321,11 @@ def test_an_inversion_comes_back_from_disk(tmp_path):
         ours.save(tmp_path / "a")
     with pytest.raises(InputError, match="no inversion here"):
         pipeline.load_inversion(tmp_path)
+    meta = json.loads((tmp_path / "a" / "inversion.json").read_text())
+    meta["config"]["joint"]["gone"] = 1
+    (tmp_path / "a" / "inversion.json").write_text(json.dumps(meta))
+    with pytest.raises(InputError, match="a: written by another version of pmv_jax .*joint.gone"):
+        pipeline.load_inversion(tmp_path / "a")
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,7 @@ def in_face(points):
     return (np.abs(points - [0, 0.03, 0.2]) < [0.15, 0.22, 0.15]).all(axis=1)
 
 
+@pytest.mark.slow
 def test_generated_heads_lie_on_the_true_surface(heads):
     distance_to_head = jax.jit(procedural_heads.signed_distance)
     for parameters, mesh, truth in heads:
@@ -226,6 +227,7 @@ def test_generated_heads_lie_on_the_true_surface(heads):
         assert np.percentile(there, 90) < 0.02 and np.percentile(back, 90) < 0.02
 
 
+@pytest.mark.slow
 def test_generated_heads_have_the_colours_of_the_true_picture(heads):
     for _, mesh, truth in heads:
         image, covered = meshing.draw(mesh, FRONT, 128)
@@ -267,6 +269,11 @@ def test_command(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "faces" in done.stdout and "input.png: no such file" in done.stderr
     assert trimesh.load_mesh(tmp_path / "sub" / "head.glb").faces.shape[0] > 100
+
+
+@pytest.mark.slow
+def test_command_without_a_surface_leaves_nothing(tmp_path):
+    small_inversion.make().save(tmp_path / "result")
     done = mesh_command(tmp_path, "--inversion result --out none.glb --resolution 32 --level 1e9")
     assert done.returncode == 2 and "the density reaches 1e+09 nowhere" in done.stderr
     assert not (tmp_path / "none.glb").exists()

@@ -40,6 +40,10 @@ def folder(tmp_path_factory):
     return folder
 
 
+def slow(*values: str):
+    return pytest.param(*values, marks=pytest.mark.slow)  # found out only after the inversion has been loaded
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -53,12 +57,12 @@ def folder(tmp_path_factory):
         ("--inversion result --out nothing/.. --force", "is a folder with other things in it"),
         ("--inversion result --frames 0", "--frames 0: must be from 1"),
         ("--inversion result --yaw 20", "--yaw 20: is in radians"),
-        ("--inversion nothing", "nothing: no inversion here"),
+        slow("--inversion nothing", "nothing: no inversion here"),
         ("--inversion other", "inversion format 99, this program reads 1"),
-        ("--inversion result --size 33", "--size 33: does not fit; this generator paints 32 pixels"),
-        ("--inversion result --path short.json", "short.json: has shape [3, 24] instead of [frames, 25]"),
-        ("--inversion result --path cameras.json --yaw 0.1", "--yaw does not go with --path cameras.json"),
-        ("--inversion result --path spiral", "spiral: no such file; give one of orbit, figure8, dolly"),
+        slow("--inversion result --size 33", "--size 33: does not fit; this generator paints 32 pixels"),
+        slow("--inversion result --path short.json", "short.json: has shape [3, 24] instead of [frames, 25]"),
+        slow("--inversion result --path cameras.json --yaw 0.1", "--yaw does not go with --path cameras.json"),
+        slow("--inversion result --path spiral", "spiral: no such file; give one of orbit, figure8, dolly"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(folder, arguments, message):
@@ -83,6 +87,7 @@ def test_every_channel_is_as_asked(folder):
         assert about["size"] == (64, 64) and about["fps"] == 10 and len(list(reader)) == 5
 
 
+@pytest.mark.slow
 def test_camera_file_gives_a_folder_of_pictures(folder):
     done = render(folder, "--inversion result/inversion --path cameras.json --out pictures")
     assert done.returncode == 0, done.stderr

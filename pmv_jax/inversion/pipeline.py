@@ -112,14 +112,18 @@ def load_inversion(path: str | Path) -> Inversion:
         raise InputError(f"{path}: no inversion here ({error}); give a result of python -m pmv_jax.invert") from error
     if version != _FORMAT:
         raise InputError(f"{path}: inversion format {version}, this program reads {_FORMAT}; invert the image again")
+    try:
+        family, config = from_dict(GeneratorConfig, meta["generator"]), from_dict(InversionConfig, meta["config"])
+    except InputError as error:
+        raise InputError(f"{path}: written by another version of pmv_jax ({error}); invert the image again") from error
     tree = checkpoints.load_tree(path)
     losses = tree.get("losses", {})
     stages = tuple(
         StageRecord(stage["name"], stage["seconds"], np.asarray(losses.get(stage["name"], np.zeros(0))))
         for stage in meta["stages"]
     )
-    generator = Generator(from_dict(GeneratorConfig, meta["generator"]), jax.tree.map(jnp.asarray, tree["variables"]))
-    return Inversion(generator, tree["ws"], tree["camera"], from_dict(InversionConfig, meta["config"]), stages)
+    generator = Generator(family, jax.tree.map(jnp.asarray, tree["variables"]))
+    return Inversion(generator, tree["ws"], tree["camera"], config, stages)
 
 
 def invert(
