@@ -28,6 +28,7 @@ from pmv_jax.meshing import Mesh
 LARGEST_FRAME = 512  # pixels of a side in the page; what is larger is scaled down
 _LARGEST_THUMBNAIL = 256
 _INK = "#010203"  # stands for the page's own colour of text, which differs between light and dark
+_EDIT_MARK = "<!-- edit -->"  # where `add_edit` puts its section
 _PACKAGES = ("jax", "flax", "numpy", "optax", "orbax-checkpoint")
 _FIGURES = {  # of metrics.json: what it is called, its form, and what is good
     "psnr": ("PSNR at the input view", "{:.2f} dB", "higher is better"),
@@ -79,6 +80,14 @@ class Report:
     config: dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """One view of a head before and after an edit, [H, W, 3] in [-1, 1] or uint8."""
+
+    before: np.ndarray
+    after: np.ndarray
+
+
 def write_report(path: str | Path, report: Report) -> None:
     """Writes the page.
 
@@ -88,14 +97,33 @@ def write_report(path: str | Path, report: Report) -> None:
     Path(path).write_text(render_html(report), encoding="utf-8")
 
 
-def render_html(report: Report) -> str:
-    """The whole page as text."""
-    environment = jinja2.Environment(
+def add_edit(path: str | Path, edit: Edit) -> None:
+    """Shows an edit at the top of a written page.
+
+    Raises:
+      OSError: it cannot be read or written.
+      ValueError: it is no page without an edit, as `write_report` leaves it.
+    """
+    page = Path(path).read_text(encoding="utf-8")
+    if page.count(_EDIT_MARK) != 1:
+        raise ValueError(f"{path} is no report that an edit can be added to")
+    section = _environment().get_template("edit.html").render(
+        before=_picture(edit.before), after=_picture(edit.after)
+    )
+    Path(path).write_text(page.replace(_EDIT_MARK, section), encoding="utf-8")
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("pmv_jax"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+
+
+def render_html(report: Report) -> str:
+    """The whole page as text."""
     figures = report.figures
     turntable = report.turntable
-    return environment.get_template("report.html").render(
+    return _environment().get_template("report.html").render(
         title=report.title,
         pictures={
             "input": _picture(report.image),
