@@ -110,7 +110,7 @@ def test_command_finds_directions_in_labelled_codes(tmp_path):
     w = random.standard_normal((200, 128))
     np.save(tmp_path / "w.npy", w)
     (tmp_path / "labels.csv").write_text("bright\n" + "\n".join(f"{x}" for x in w[:, 3]))
-    done = run(tmp_path, "--codes w.npy --labels labels.csv --layers 2-4 --out found/d.json")
+    done = run(tmp_path, "--codes w.npy --labels labels.csv --layer-range 2-4 --out found/d.json")
     assert done.returncode == 0, done.stderr
     found = directions.load_directions(tmp_path / "found" / "d.json", 12, 128)["bright"]
     assert found.layers == (2, 5) and np.abs(found.normal).argmax() == 3

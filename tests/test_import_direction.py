@@ -13,7 +13,7 @@ LAYERS = (
     ("errors",),
     ("config", "cameras", "inert_pickle"),
     ("camera_files", "directions", "images", "tensor_files", "demo", "workspace"),
-    ("camera_paths", "faces", "identity", "video"),
+    ("camera_paths", "faces", "identity", "ports", "video"),
     ("rendering",),
     ("models",),
     ("generator",),

@@ -16,7 +16,7 @@ import small_inversion
 from PIL import Image
 from test_report import BROWSER, DRIVER, FLAGS
 
-from pmv_jax import camera_files, cameras, frames, images, view, viewer, viewing
+from pmv_jax import camera_files, cameras, frames, images, ports, viewer, viewing
 from pmv_jax.errors import InputError
 from pmv_jax.inversion.pipeline import load_inversion
 
@@ -149,11 +149,11 @@ def test_quick_and_still_pictures(quick_compilation):
 def test_ports():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        found = view.free_port("127.0.0.1", port)
+        found = ports.free_port("127.0.0.1", port)
         assert found > port
-    assert view.free_port("127.0.0.1", port) == port
+    assert ports.free_port("127.0.0.1", port) == port
     with pytest.raises(InputError, match="--host 203.0.113.1: cannot be listened at"):
-        view.free_port("203.0.113.1", 8080)
+        ports.free_port("203.0.113.1", 8080)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def page(result):
 
     jax.config.update("jax_disable_most_optimizations", True)
     head = viewer.load(result, str(result.parent / "edits.npz"))
-    server, studio = viewer.serve([head], "127.0.0.1", view.free_port("127.0.0.1", 18080))
+    server, studio = viewer.serve([head], "127.0.0.1", ports.free_port("127.0.0.1", 18080))
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     for flag in (*FLAGS, f"--user-data-dir={result.parent / 'profile'}", "--window-size=900,600"):

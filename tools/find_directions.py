@@ -50,7 +50,7 @@ _SCORER = flags.DEFINE_string("scorer", None, "MODULE:FUNCTION that scores rende
 _PROCEDURAL = flags.DEFINE_bool("procedural", False, "Labels are z itself, the parameters of procedural heads.")
 _SAMPLES = flags.DEFINE_integer("samples", None, "Random heads. Default: 20000; 1000 if they are rendered.")
 _COUNT = flags.DEFINE_integer("count", 10, "Number of principal components.", lower_bound=1)
-_LAYERS = flags.DEFINE_string("layers", None, "Layers that the directions move, such as 0-5. Default: all.")
+_LAYERS = flags.DEFINE_string("layer-range", None, "Layers that the directions move, such as 0-5. Default: all.")
 for _name in ("generator", "out", "seed", "force", "help"):
     flags.declare_key_flag(_name)
 
