@@ -8,14 +8,13 @@ that returns an `InversionConfig`.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pmv_jax.errors import InputError
+from pmv_jax.errors import InputError, suggestion
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The generator
@@ -305,9 +304,7 @@ def _replace(config: Any, keys: list[str], text: str, path: str) -> Any:
 
 def _check_name(name: str, known: list[str], path: str) -> None:
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, 1, 0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-        raise InputError(f"unknown setting {path!r}; {hint}")
+        raise InputError(f"unknown setting {path!r}; {suggestion(str(name), known)}")
 
 
 def _parse(text: str, hint: Any) -> Any:

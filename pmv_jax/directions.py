@@ -6,7 +6,6 @@ NumPy only, so that a wrong name is answered at once. `editing.py` applies them.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import re
 import zipfile
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pmv_jax.errors import InputError
+from pmv_jax.errors import InputError, suggestion
 
 FORMAT = 1
 DEFAULT_FILE = "directions.json"  # beside a generator's weights
@@ -178,8 +177,7 @@ class DirectionFile:
     def __getitem__(self, name: str) -> Direction:
         if name in self.directions:
             return self.directions[name]
-        near = difflib.get_close_matches(name, self.directions, 1, 0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(self.directions)}"
+        hint = suggestion(name, self.directions, "it has", 0.4)
         raise InputError(f"direction {name!r}: {self.path} has none of this name; {hint}")
 
 

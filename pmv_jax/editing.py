@@ -25,12 +25,10 @@ from pmv_jax.config import GeneratorConfig
 from pmv_jax.directions import Direction
 from pmv_jax.errors import InputError, NumericalError
 from pmv_jax.generator import Generator, Tree
-from pmv_jax.inversion import fitting, latent, pseudo_views, tuning, visibility
-from pmv_jax.inversion.optimisation import CHUNK
+from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pseudo_views, tuning, visibility
 from pmv_jax.inversion.pipeline import Inversion, StageRecord
 
 RANGE = 3.0  # standard deviations from the average head: what 1 head in 370 lies beyond, along one direction
-_SAMPLES = 4096
 _ADAM_EPSILON = 1e-8  # in `fitting`
 _SMALLEST_CHANGE = 12 / 127.5  # of a channel that counts as paint
 _SMALLEST_SPOT = 3  # pixels
@@ -46,10 +44,7 @@ def fingerprint(generator: Generator) -> str:
 
 def frontal(config: GeneratorConfig, count: int) -> Array:
     """The frontal camera of those that a generator was trained with, `count` times [count, 25]."""
-    camera = cameras.look_at(
-        0.0, 0.0, pivot=config.camera_pivot, radius=config.camera_radius, focal=config.camera_focal
-    )
-    return jnp.broadcast_to(camera, (count, 25))
+    return jnp.broadcast_to(camera_search.to_camera(jnp.zeros(2), config), (count, 25))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -102,8 +97,7 @@ def positions(
 
 @jax.jit
 def _random_codes(generator: Generator) -> Array:
-    z = jax.random.normal(jax.random.key(0), (_SAMPLES, generator.config.z_dim))
-    return generator.mapping(z, frontal(generator.config, _SAMPLES))[:, 0]
+    return latent.random_codes(generator, frontal(generator.config, 1)[0])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -258,7 +252,7 @@ def paint(
     everyone = jnp.concatenate([jnp.asarray(painting.camera)[None], around])
     views, amounts = _targets(generator, ws, jnp.asarray(painting.image), jnp.asarray(painting.mask), everyone, config)
 
-    loss, side_by_side = inversion.config.loss, 1 if jax.default_backend() == "cpu" else 1 + config.views_per_step
+    loss, side_by_side = inversion.config.loss, fitting.views_at_once(config.views_per_step)
     lpips = lpips_weights.configured(loss) if loss.uses_lpips else None
     offset, rate = _offset(generator, config)
     plan = tuning.joint_plan(dataclasses.replace(config, learning_rate=rate))
@@ -267,10 +261,9 @@ def paint(
     key, losses = jax.random.key(inversion.config.seed), np.zeros(0, np.float32)
     fixed = {"loss_config": loss, "views_at_once": side_by_side}
     begun = time.monotonic()
-    while len(losses) < config.steps:
-        length = min(CHUNK, config.steps - len(losses))
-        state, chunk = fitting.run(state, offset, views, plan, std, lpips, key, length, **fixed)
-        losses = np.concatenate([losses, np.asarray(chunk)[:length]])
+    run = lambda state, n: fitting.run(state, offset, views, plan, std, lpips, key, n, **fixed)  # noqa: E731
+    chunks = optimisation.in_chunks(run, state, losses, config.steps)
+    for state, losses in chunks:  # noqa: B007
         if not np.isfinite(losses).all():
             raise NumericalError("the texture edit's loss is not finite; is the painting in [-1, 1]?")
         if progress:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
+from collections.abc import Iterable
 
 # What a full or read-only disk raises (EFBIG: the limit that `ulimit -f` sets), and a failing or forbidden one.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -22,6 +24,13 @@ class InputError(ValueError):
 
 class NumericalError(ArithmeticError):
     """A loss became NaN or infinite. The message names the stage and the step."""
+
+
+def suggestion(name: str, known: Iterable[str], otherwise: str = "known:", cutoff: float = 0.5) -> str:
+    """For messages on a name that there is not: the nearest one there is, or all of them after `otherwise`."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 1, cutoff)
+    return f"did you mean {near[0]!r}?" if near else f"{otherwise} {', '.join(known)}"
 
 
 def disk_problem(error: BaseException | None) -> str | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 from jax import Array
 
@@ -14,25 +12,10 @@ from pmv_jax.models.perceptual import Lpips, distance
 _SCALES = 3
 
 
-class LossTerms(NamedTuple):
-    """Scalars without their factors: for bounds that are meant for one of them, as HFGI3D's is for LPIPS."""
-
-    l2: Array
-    perceptual: Array
-
-
 def image_loss(
     image: Array, target: Array, config: LossConfig, weight: Array | None = None, lpips: Lpips | None = None
 ) -> Array:
-    """`l2_weight * L2 + perceptual_weight * perceptual` (HFGI3D eq. 1), a scalar. Arguments as for `loss_terms`."""
-    terms = loss_terms(image, target, config, weight, lpips)
-    return config.l2_weight * terms.l2 + config.perceptual_weight * terms.perceptual
-
-
-def loss_terms(
-    image: Array, target: Array, config: LossConfig, weight: Array | None = None, lpips: Lpips | None = None
-) -> LossTerms:
-    """L2 and the perceptual term that `config.perceptual` names, each a weighted mean over pixels.
+    """`l2_weight * L2 + perceptual_weight * perceptual` (HFGI3D eq. 1), each a weighted mean over pixels.
 
     Args:
       image, target: [H, W, 3].
@@ -40,6 +23,9 @@ def loss_terms(
       weight: [H, W] >= 0; the mean is over all pixels, so that a view of which little is trusted counts little. Pixels
         of weight 0 have no part in any term.
       lpips: the network, for "lpips_vgg" and "lpips_alex" (`lpips_weights.configured`); others do not look at it.
+
+    Returns:
+      A scalar.
 
     Raises:
       ValueError: the term is LPIPS, and its network is missing or the other one.
@@ -54,7 +40,7 @@ def loss_terms(
         raise ValueError(f"{config.perceptual} needs its network, not {lpips and lpips.network}")
     else:
         perceptual = distance(lpips, image, target, weight)
-    return LossTerms(jnp.mean(squared), perceptual)
+    return config.l2_weight * jnp.mean(squared) + config.perceptual_weight * perceptual
 
 
 def gradient_loss(error: Array, weight: Array) -> Array:

@@ -12,22 +12,18 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 from scipy import ndimage
+from small_inversion import CONFIG as TINY
+from small_inversion import SIZE
 
 from pmv_jax.cameras import look_at, yaw_pitch
 from pmv_jax.checkpoints import variable_shapes
 from pmv_jax.config import (
-    BackboneConfig,
     CameraSearchConfig,
-    DecoderConfig,
-    GeneratorConfig,
     InversionConfig,
     JointConfig,
     LatentConfig,
     LossConfig,
-    MappingConfig,
     PseudoViewConfig,
-    RenderingConfig,
-    SuperresolutionConfig,
     TuningConfig,
     override,
 )
@@ -38,17 +34,6 @@ from pmv_jax.losses import image_loss
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-SIZE = 32
-TINY = GeneratorConfig(
-    z_dim=8,
-    w_dim=8,
-    image_resolution=SIZE,
-    mapping=MappingConfig(num_layers=1),
-    backbone=BackboneConfig(plane_resolution=8, plane_channels=4, channel_base=64, channel_max=8),
-    decoder=DecoderConfig(hidden_features=8, output_features=8),
-    rendering=RenderingConfig(neural_resolution=16, coarse_samples=4, fine_samples=4),
-    superresolution=SuperresolutionConfig(input_resolution=16, block_channels=(4, 4), block_upsamples=(False, True)),
-)
 RECIPE = InversionConfig(
     loss=LossConfig(perceptual="none"),  # compiles sooner
     latent=LatentConfig(steps=4),

@@ -34,8 +34,7 @@ from pmv_jax.checkpoints import load_generator
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.errors import InputError
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import fitting, latent, tuning
-from pmv_jax.inversion.optimisation import CHUNK
+from pmv_jax.inversion import fitting, latent, optimisation, tuning
 from pmv_jax.inversion.pipeline import Inversion, invert, load_inversion
 from tools import benchmark_heads, decals, find_directions
 from tools import procedural_heads as heads
@@ -163,7 +162,7 @@ def texture_case(case: benchmark_heads.Case, generator: Generator, folder: Path)
     p, mark = benchmark_heads.parameters(case), decal(case)
     size = generator.config.image_resolution
     plain, truth = (
-        np.stack([np.asarray(_true_view(p, jnp.asarray(view), shown, size)) for view in views])
+        np.stack([np.asarray(_rendered(p, jnp.asarray(view), shown, size)) for view in views])
         for shown in (decals.empty_decal(), mark)
     )
     inside = np.abs(truth - plain).max(-1) > _CHANGED
@@ -226,11 +225,10 @@ def _fit(
     generator = inversion.generator
     state = fitting.start(jnp.array(inversion.ws), jax.tree.map(jnp.array, generator.params))
     std = latent.statistics(generator, jnp.asarray(inversion.camera)).std
-    for done in range(0, config.steps, CHUNK):
-        state, _ = fitting.run(
-            state, generator, views, plan, std, None, jax.random.key(0), min(CHUNK, config.steps - done),
-            loss_config=inversion.config.loss, views_at_once=1,
-        )  # fmt: skip
+    fixed = {"loss_config": inversion.config.loss, "views_at_once": 1}
+    key = jax.random.key(0)
+    run = lambda state, n: fitting.run(state, generator, views, plan, std, None, key, n, **fixed)  # noqa: E731
+    *_, (state, _) = optimisation.in_chunks(run, state, np.zeros(0, np.float32), config.steps)
     variables = state.variables
     tuned = generator.with_params(variables["params"])
     return Inversion(tuned, np.asarray(variables["code"]), inversion.camera, inversion.config)
@@ -248,10 +246,6 @@ def _psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
 
 def _row(name: str, views: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return [(f"{name}, {label}", view) for label, view in zip(("painted", "-0.3", "+0.3"), views, strict=True)]
-
-
-def _true_view(p: jax.Array, camera: jax.Array, mark: heads.Decal, size: int) -> jax.Array:
-    return _rendered(p, camera, mark, size)
 
 
 _rendered = jax.jit(lambda p, camera, mark, size: heads.render(p, camera, size, decals=(mark,)).image, static_argnums=3)

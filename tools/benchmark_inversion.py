@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import difflib
 import hashlib
 import io
 import json
@@ -37,7 +36,7 @@ from pmv_jax import comparison, entry, images, lpips_weights
 from pmv_jax.checkpoints import load_generator
 from pmv_jax.config import InversionConfig, load_recipe, override, to_dict
 from pmv_jax.demo import default_generator_directory
-from pmv_jax.errors import InputError
+from pmv_jax.errors import InputError, suggestion
 from pmv_jax.generator import Generator
 from pmv_jax.identity import IdentityModel, load_identity_model
 from pmv_jax.inversion.pipeline import Inversion, invert
@@ -116,9 +115,7 @@ def choose(names: Sequence[str], ours: InversionConfig | None = None) -> dict[st
     known = methods(ours)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1, 0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise InputError(f"--methods {name}: no such method; {hint}")
+            raise InputError(f"--methods {name}: no such method; {suggestion(name, known)}")
     if not names:
         raise InputError(f"--methods: names none; known: {', '.join(known)}")
     return {name: known[name] for name in names}

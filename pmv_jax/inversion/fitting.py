@@ -105,7 +105,7 @@ def single_view(image: Array, camera: Array, room: int = 0) -> Views:
 
 def start(code: Array, params: Tree) -> optimisation.State:
     """State at a code [rows, w_dim], one row or all, and the generator's parameters."""
-    return optimisation.start({"code": code, "params": params}, _adam(jnp.zeros(())))
+    return optimisation.start({"code": code, "params": params}, _adam(lambda step: jnp.zeros(())))
 
 
 @functools.partial(jax.jit, static_argnames=("loss_config", "views_at_once"), donate_argnames=("state",))
@@ -187,9 +187,13 @@ def w_plus(code: Array, generator: Generator) -> Array:
     return jnp.broadcast_to(code, (generator.config.num_ws, code.shape[-1]))
 
 
-def _adam(rates: optax.Schedule | Array) -> optax.GradientTransformation:
-    schedule = rates if callable(rates) else lambda step: rates
-    return optax.chain(optax.scale_by_adam(0.9, 0.999), optax.scale_by_schedule(lambda step: -schedule(step)))
+def views_at_once(views_per_step: int) -> int:
+    """Views to render side by side: a processor has work enough with one, and memory for one."""
+    return 1 if jax.default_backend() == "cpu" else 1 + views_per_step
+
+
+def _adam(rates: optax.Schedule) -> optax.GradientTransformation:
+    return optax.chain(optax.scale_by_adam(0.9, 0.999), optax.scale_by_schedule(lambda step: -rates(step)))
 
 
 def _split(params: Tree) -> tuple[Tree, Tree]:

@@ -30,10 +30,14 @@ class LatentStatistics(NamedTuple):
 @jax.jit
 def statistics(generator: Generator, camera: Array) -> LatentStatistics:
     """Statistics of w over random z, for a camera [25] that conditions the mapping (StyleGAN2 projector)."""
-    z = jax.random.normal(jax.random.key(0), (_STATISTICS_SAMPLES, generator.config.z_dim))
-    condition = jnp.broadcast_to(camera, (_STATISTICS_SAMPLES, 25))
-    w = generator.mapping(z, condition)[:, 0]
+    w = random_codes(generator, camera)
     return LatentStatistics(w.mean(0), jnp.sqrt(jnp.mean(jnp.square(w - w.mean(0)))))
+
+
+def random_codes(generator: Generator, camera: Array) -> Array:
+    """The w [N, w_dim] of random z, always the same, for a camera [25] that conditions the mapping."""
+    z = jax.random.normal(jax.random.key(0), (_STATISTICS_SAMPLES, generator.config.z_dim))
+    return generator.mapping(z, jnp.broadcast_to(camera, (_STATISTICS_SAMPLES, 25)))[:, 0]
 
 
 def plan(config: LatentConfig) -> fitting.Plan:

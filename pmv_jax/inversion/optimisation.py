@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
@@ -70,3 +71,19 @@ def run(
 
     flat, losses = jax.lax.fori_loop(0, steps, step, (state.replace(variables=vector), jnp.zeros(CHUNK)))
     return flat.replace(variables=unravel(flat.variables)), losses
+
+
+def in_chunks(
+    run: Callable[[State, int], tuple[State, Array]], state: State, losses: np.ndarray, steps: int, chunk: int = CHUNK
+) -> Iterator[tuple[State, np.ndarray]]:
+    """Takes an optimisation to `steps` steps; after each chunk gives the state and the losses of all steps so far.
+
+    Args:
+      run: takes a number of steps, `chunk` at most, and returns what `run` above does.
+      state, losses: where it stands, and the losses [done] of the steps before.
+    """
+    while len(losses) < steps:
+        length = min(chunk, steps - len(losses))
+        state, latest = run(state, length)
+        losses = np.concatenate([losses, np.asarray(latest)[:length]])
+        yield state, losses

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from pmv_jax import checkpoints, lpips_weights
-from pmv_jax.config import GeneratorConfig, InversionConfig, JointConfig, from_dict, to_dict
+from pmv_jax.config import GeneratorConfig, InversionConfig, from_dict, to_dict
 from pmv_jax.errors import InputError, NumericalError
 from pmv_jax.generator import Generator
 from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pseudo_views, tuning
@@ -168,7 +168,7 @@ def invert(
     stats = latent.statistics(generator, camera)
     room = config.pseudo_views.count if config.joint.steps else 0
     alone = fitting.single_view(image, camera, room)
-    side_by_side = _views_at_once(config.joint)
+    side_by_side = fitting.views_at_once(config.joint.views_per_step)
 
     def fit(name: str, plan: fitting.Plan, steps: int, start: Variables, views: fitting.Views) -> Variables:
         fixed = {"loss_config": config.loss, "views_at_once": side_by_side}
@@ -194,11 +194,6 @@ def invert(
     return Inversion(
         generator.with_params(tuned["params"]), np.asarray(ws), np.asarray(camera), config, tuple(runner.records), made
     )
-
-
-def _views_at_once(config: JointConfig) -> int:
-    """Views that are rendered side by side: a processor has work enough with one, and memory for one."""
-    return 1 if jax.default_backend() == "cpu" else 1 + config.views_per_step
 
 
 def search_camera(
@@ -259,10 +254,8 @@ class _Runner:
         begun = saved = time.monotonic()
         if self.progress:
             self.progress(name, len(losses), steps, math.nan)
-        while len(losses) < steps:
-            length = min(CHUNK, steps - len(losses))
-            state, chunk = run(state, key, length)
-            losses = np.concatenate([losses, np.asarray(chunk)[:length]])
+        chunks = optimisation.in_chunks(lambda state, n: run(state, key, n), state, losses, steps, CHUNK)
+        for state, losses in chunks:
             if not np.isfinite(losses).all():
                 step = int(np.argmin(np.isfinite(losses)))
                 raise NumericalError(
