@@ -12,7 +12,7 @@ PACKAGE = ROOT / "pmv_jax"
 LAYERS = (
     ("errors",),
     ("config", "cameras", "inert_pickle"),
-    ("camera_files", "directions", "images", "tensor_files", "demo", "workspace"),
+    ("camera_files", "directions", "images", "manifest", "tensor_files", "demo", "workspace"),
     ("camera_paths", "faces", "identity", "ports", "video"),
     ("rendering",),
     ("models",),
