@@ -152,11 +152,11 @@ def read(images: str) -> Manifest:
         return Manifest("", _matches(images))
     path = epath.Path(images)
     if not path.is_file():
-        raise InputError(f"--images {images}: no such file; give a manifest, a dataset.json or a pattern as 'DIR/*.png'")
+        raise InputError(f"--images {images}: no such file; give a manifest, a dataset.json, or a pattern: 'DIR/*.png'")
     try:
         manifest = _read(path, images, kind)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"--images {images}: cannot be read ({error}); see pmv_jax/manifest.py for the forms") from error
+        raise InputError(f"--images {images}: cannot be read ({error}); see docs/batch.md for the forms") from error
     if not manifest:
         raise InputError(f"--images {images}: names no image")
     return manifest
@@ -189,7 +189,7 @@ def _matches(pattern: str) -> list[str]:
         found = [os.fspath(path) for path in epath.Path(folder).glob(name)]
     else:
         if os.path.isdir(pattern):
-            raise InputError(f"--images {pattern}: is a directory; give a pattern, such as '{pattern.rstrip('/')}/*.png'")
+            raise InputError(f"--images {pattern}: is a directory; give a pattern: '{pattern.rstrip('/')}/*.png'")
         found = glob.glob(pattern, recursive=True)
     found = sorted(path for path in found if path.lower().endswith(_PICTURES))
     if not found:

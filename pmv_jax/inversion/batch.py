@@ -77,10 +77,11 @@ class Batch:
         Raises:
           OutOfMemory: see there. All slots are free then.
         """
-        ended = []
-        for program in {run.stage.program: None for run in self.runs if run is not None}:
-            slots = [slot for slot, run in enumerate(self.runs) if run is not None and run.stage.program == program]
-            slots = [slot for slot in slots if slot not in dict(ended)]
+        ended, groups = [], {}
+        for slot, run in enumerate(self.runs):
+            if run is not None:
+                groups.setdefault(run.stage.program, []).append(slot)
+        for program, slots in groups.items():
             try:
                 outputs = self._call(program, slots)
             except jax.errors.JaxRuntimeError as error:
@@ -100,24 +101,27 @@ class Batch:
 
     def _call(self, program: Program, slots: list[int]) -> dict[int, tuple[State, Array]]:
         """State and losses after a chunk, for the given slots, all of this program."""
-        inputs = {slot: _slot(run.stage, run.state, run.key, run.chunk) for slot in slots if (run := self.runs[slot])}
-        idle = (*next(iter(inputs.values()))[:-1], jnp.int32(0))
+        inputs = {}
+        for slot in slots:
+            run = self.runs[slot]
+            inputs[slot] = _slot(run.stage, run.state, run.key, run.chunk)
+            run.state = None  # its memory is needed
+        state, (own, key, steps) = next(iter(inputs.values()))
+        idle = state, (own, key, jnp.zeros_like(steps))
         devices = list(self._mesh.devices)
         stacks = []
         for index, device in enumerate(devices):
             places = range(index * self.size, (index + 1) * self.size)
             filler = jax.device_put(idle, device) if not all(place in inputs for place in places) else None
             stacks.append(_stack([inputs.get(place, filler) for place in places]))
-        for slot in slots:
-            self.runs[slot].state = None  # its memory is needed
-        del inputs, idle
+        del inputs, idle, state
         if program not in self._networks:
             self._networks[program] = self._replicate(program.network())
         sharding = NamedSharding(self._mesh, PartitionSpec("image"))
-        batch = jax.tree.map(lambda *parts: _assemble(parts, sharding), *stacks)
+        states, others = jax.tree.map(lambda *parts: _assemble(parts, sharding), *stacks)
         del stacks
-        out = compiled(program, self._mesh)(self._everywhere, self._networks[program], batch)
-        del batch
+        out = compiled(program, self._mesh)(states, others, self._everywhere, self._networks[program])
+        del states, others
         jax.block_until_ready(out)
         parts = [_unstack(_shard(out, index)) for index in range(len(devices))]
         return {slot: parts[slot // self.size][slot % self.size] for slot in slots}
@@ -130,20 +134,21 @@ class Batch:
 
 
 @functools.cache
-def compiled(program: Program, mesh: Mesh) -> Callable[[Generator, Tree, Tree], tuple[State, Array]]:
-    """A program for one image as one for a batch [images, ...], sharded over a mesh; generator and network are shared."""
+def compiled(program: Program, mesh: Mesh) -> Callable[[State, Tree, Generator, Tree], tuple[State, Array]]:
+    """A program for one image as one for a batch [images, ...] that is sharded over a mesh, but for what all share."""
     side_by_side = mesh.devices.flat[0].platform != "cpu"
 
-    def local(generator: Generator, network: Tree, batch: Tree) -> tuple[State, Array]:
+    def local(states: State, others: Tree, generator: Generator, network: Tree) -> tuple[State, Array]:
         def one(slot: Tree) -> tuple[State, Array]:
-            state, own, key, steps = slot
+            state, (own, key, steps) = slot
             return program(state, generator, network, own, jax.random.wrap_key_data(key), steps)
 
-        return jax.vmap(one)(batch) if side_by_side else jax.lax.map(one, batch)
+        slots = states, others
+        return jax.vmap(one)(slots) if side_by_side else jax.lax.map(one, slots)
 
     alone, shared = PartitionSpec("image"), PartitionSpec()
-    run = jax.shard_map(local, mesh=mesh, in_specs=(shared, shared, alone), out_specs=alone, check_vma=False)
-    return jax.jit(run, donate_argnums=2)
+    run = jax.shard_map(local, mesh=mesh, in_specs=(alone, alone, shared, shared), out_specs=alone, check_vma=False)
+    return jax.jit(run, donate_argnums=0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -151,13 +156,14 @@ def compiled(program: Program, mesh: Mesh) -> Callable[[Generator, Tree, Tree], 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def default_size(generator: Generator, config: InversionConfig, most: int = LARGEST_DEFAULT) -> int:
-    """How many images fit on each local device, by the memory of one image's step as it is compiled; one at least.
+def default_size(one: int, images: int) -> int:
+    """How many images to take at a time on each local device, of so many `images` for each.
 
-    It is cautious: what a batch shares is counted for each image.
+    Args:
+      one: `memory` of a single image. To take it for each image is cautious: what a batch shares is counted again.
     """
-    fits = MEMORY_SHARE * free_memory() / memory(generator, config, 1)
-    return max(1, min(most, math.floor(fits)))
+    fits = math.floor(MEMORY_SHARE * free_memory() / one)
+    return max(1, min(fits, images, LARGEST_DEFAULT))
 
 
 def memory(generator: Generator, config: InversionConfig, size: int) -> int:
@@ -166,9 +172,9 @@ def memory(generator: Generator, config: InversionConfig, size: int) -> int:
     image = jnp.zeros((*(generator.config.image_resolution,) * 2, 3))
     stage = next(pipeline.stages(image, camera, generator, config))
     slot = _slot(stage, stage.start, jax.random.key(0), 0)
-    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *jnp.shape(x)), jnp.result_type(x)), slot)
+    states, others = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *jnp.shape(x)), jnp.result_type(x)), slot)
     mesh = Mesh(np.array(jax.local_devices()[:1]), ("image",))
-    program = compiled(stage.program, mesh).lower(generator, stage.program.network(), batch).compile()
+    program = compiled(stage.program, mesh).lower(states, others, generator, stage.program.network()).compile()
     usage = program.memory_analysis()
     running = usage.argument_size_in_bytes + usage.output_size_in_bytes + usage.temp_size_in_bytes
     return running - usage.alias_size_in_bytes + size * sum(x.nbytes for x in jax.tree.leaves(stage.own))
@@ -203,7 +209,7 @@ def _free_host_memory() -> int:
 
 
 def _slot(stage: Stage, state: State, key: Array, steps: int) -> Tree:
-    return state, stage.own, jax.random.key_data(key), jnp.int32(steps)
+    return state, (stage.own, jax.random.key_data(key), jnp.int32(steps))
 
 
 @jax.jit
