@@ -102,7 +102,8 @@ def _before(directory: Path, edited: Inversion) -> viewing.Head | None:
         inversion = load_inversion(source)
     except (OSError, ValueError, KeyError, TypeError, InputError):
         return None
-    same = np.array_equal(inversion.camera, edited.camera) and inversion.generator.config == edited.generator.config
+    generators = (inversion.generator, edited.generator)
+    same = np.array_equal(inversion.camera, edited.camera) and len({*map(editing.fingerprint, generators)}) == 1
     return viewing.Head(inversion.generator, inversion.ws, {}) if same else None
 
 
