@@ -5,8 +5,9 @@
 
 All methods run through the same pipeline, by configuration alone, with the true camera and with the same number of
 optimisation steps in all. `w` and `w_plus` spend them all on the latent code, `pti` all that are left after it on
-tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py; `pmv` is the default recipe. `--ablation`
-adds the default recipe with one thing changed at a time.
+tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py, `hfgi3d_diagram` these and the paper's figure:
+half of the tuning steps go to a second generator, which paints what the input hides. `pmv` is the default recipe.
+`--ablation` adds the default recipe with one thing changed at a time.
 
 The output directory (default: out/benchmark_<split>) gets table.md and table.csv (means over the heads), cases.csv
 (every head) and sheet.png (truth, renderings, errors). What has been computed is kept in cases/: the same command
@@ -44,7 +45,7 @@ from pmv_jax.models.perceptual import Lpips
 from tools import benchmark_heads
 from tools.benchmark_heads import Case, Truth
 
-METHODS = ("w", "w_plus", "pti", "hfgi3d", "pmv")
+METHODS = ("w", "w_plus", "pti", "hfgi3d", "hfgi3d_diagram", "pmv")
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "hidden weight 1": ("pseudo_views.hidden_weight=1",),
     "hidden weight 0": ("pseudo_views.hidden_weight=0",),
@@ -95,12 +96,23 @@ def methods(ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
     ours = InversionConfig() if ours is None else ours
     latent, tuning, joint = ours.latent.steps, ours.tuning.steps, ours.joint.steps
     only_latent = (f"latent.steps={latent + tuning + joint}", "tuning.steps=0", "joint.steps=0")
-    same_steps = (f"latent.steps={latent}", f"tuning.steps={tuning}", f"joint.steps={joint}")
+    paper = override(
+        load_recipe(_PAPER), (f"latent.steps={latent}", f"tuning.steps={tuning}", f"joint.steps={joint}")
+    )
+    diagram = (
+        f"tuning.steps={tuning - tuning // 2}",
+        f"occluded.steps={tuning // 2}",
+        f"occluded.learning_rate={paper.tuning.learning_rate}",
+        "occluded.warm_up=0",
+        "occluded.final_rate=1",
+        "pseudo_views.fill=occluded",
+    )
     return {
         "w": override(ours, ("latent.space=w", *only_latent)),
         "w_plus": override(ours, ("latent.space=w_plus", *only_latent)),
         "pti": override(ours, (f"tuning.steps={tuning + joint}", "joint.steps=0")),
-        "hfgi3d": override(load_recipe(_PAPER), same_steps),
+        "hfgi3d": paper,
+        "hfgi3d_diagram": override(paper, diagram),
         "pmv": ours,
         **{name: override(ours, assignments) for name, assignments in ABLATIONS.items()},
     }

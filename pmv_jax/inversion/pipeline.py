@@ -182,11 +182,17 @@ def invert(
     start = {"code": latent.average(generator, stats, config.latent), "params": generator.params}
     pivot = fit("latent", latent.plan(config.latent), config.latent.steps, start, alone)
     ws = fitting.w_plus(pivot["code"], generator)
-    tuned = fit("tuning", tuning.single_view_plan(config.tuning), config.tuning.steps, pivot, alone)
+    tuned = fit("tuning", tuning.single_view_plan(config.tuning, config.loss), config.tuning.steps, pivot, alone)
+    occluded = pivot
+    if config.occluded.steps:
+        mask = pseudo_views.familiar(generator, ws, image, camera, config.occluded.difference)
+        known = alone._replace(weights=alone.weights * mask)
+        occluded = fit("occluded", tuning.occluded_plan(config.occluded), config.occluded.steps, pivot, known)
     made = None
     if config.joint.steps:
+        hidden = generator.with_params(occluded["params"])
         made = pseudo_views.make(
-            generator.with_params(tuned["params"]), generator, ws, image, camera, config=config.pseudo_views
+            generator.with_params(tuned["params"]), hidden, ws, image, camera, config=config.pseudo_views
         )
         views = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b]), alone, made.targets())
         origin = pivot if config.joint.reset_generator else tuned
