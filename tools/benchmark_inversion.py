@@ -5,9 +5,9 @@
 
 All methods run through the same pipeline, by configuration alone, with the true camera and with the same number of
 optimisation steps in all. `w` and `w_plus` spend them all on the latent code, `pti` all that are left after it on
-tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py, `hfgi3d_diagram` these and the paper's figure:
-half of the tuning steps go to a second generator, which paints what the input hides. `pmv` is the default recipe.
-`--ablation` adds the default recipe with one thing changed at a time.
+tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py; `hfgi3d_diagram` is the same as the paper's
+figure has it: half of the tuning steps go to a second generator, which paints what the input hides. `pmv` is the
+default recipe. `--ablation` adds the default recipe with one thing changed at a time.
 
 The output directory (default: out/benchmark_<split>) gets table.md and table.csv (means over the heads), cases.csv
 (every head) and sheet.png (truth, renderings, errors). What has been computed is kept in cases/: the same command
