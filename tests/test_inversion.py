@@ -31,7 +31,7 @@ from pmv_jax.config import (
 )
 from pmv_jax.errors import InputError, NumericalError
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pipeline, pseudo_views, tuning
+from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pipeline, pseudo_views, running, tuning
 from pmv_jax.losses import image_loss
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -116,7 +116,7 @@ def test_a_stopped_loop_changes_nothing_any_more():
     stopped, losses = descend(fresh_state(), target, key, 0.3)
     stop = int(np.argmax(np.asarray(losses) <= 0.3))
     before, _ = descend(fresh_state(), target, key, 0.0, steps=stop)
-    assert 0 < stop < STEPS - 1 and int(stopped.step) == STEPS
+    assert 0 < stop < STEPS - 1 and int(stopped.step) == stop
     # The loss that stops it brings no step.
     for frozen, moving in ((stopped.variables, before.variables), (stopped.optimiser, before.optimiser)):
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), frozen, moving)
@@ -241,8 +241,8 @@ def invert(config=RECIPE, camera=CAMERA, image=None, **kwargs) -> pipeline.Inver
 
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch):
-    monkeypatch.setattr(pipeline, "CHUNK", 2)
-    monkeypatch.setattr(pipeline, "SAVE_SECONDS", -1.0)  # save after every chunk
+    monkeypatch.setattr(running, "CHUNK", 2)
+    monkeypatch.setattr(running, "SAVE_SHARE", np.inf)  # save after every chunk
 
 
 @functools.cache

@@ -109,10 +109,10 @@ def run(
     image: Array,
     prior: Prior,
     key: Array,
+    steps: int | Array,
     *,
     config: CameraSearchConfig,
     loss_config: LossConfig,
-    steps: int,
 ) -> tuple[optimisation.State, Array]:
     """`steps` steps on angles and w together, against the raw image at low resolution."""
     small, target = _coarse(generator, config), _shrink(image, config.resolution)
