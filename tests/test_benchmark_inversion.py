@@ -14,6 +14,7 @@ from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, InversionConfig, RenderingConfig, load_recipe
 from pmv_jax.errors import InputError
 from pmv_jax.generator import Generator
+from pmv_jax.inversion.running import StageRecord
 from tools import benchmark_heads
 from tools import benchmark_inversion as benchmark
 
@@ -28,6 +29,7 @@ class Rendered:
     truth: benchmark_heads.Truth
     image: np.ndarray
     z_depth: np.ndarray
+    stages: tuple[StageRecord, ...] = (StageRecord("latent", 2.0, np.ones(3)),)
 
     def render(self, views: np.ndarray) -> dict[str, np.ndarray]:
         index = [int(np.abs(self.truth.cameras - view).sum(axis=1).argmin()) for view in views]
@@ -99,19 +101,23 @@ def bench(truth, tmp_path, monkeypatch):
     """A bench whose inversions render the truth a little darker; `bench.calls` counts them."""
     config = GeneratorConfig(image_resolution=RESOLUTION, rendering=RenderingConfig(neural_resolution=COARSE))
 
-    def invert(image, camera, generator, config):
+    def invert(image, camera, generator, config, state_directory):
         np.testing.assert_array_equal(image, truth.image[0])
         np.testing.assert_array_equal(camera, truth.cameras[0])
         calls.append(config)
+        latent = Path(state_directory, "latent")
+        if not latent.is_dir():
+            latent.mkdir()
+            fresh.append(config)
         return Rendered(truth, truth.image - 0.1, truth.coarse_z_depth)
 
-    calls = []
+    calls, fresh = [], []
     monkeypatch.setattr(benchmark, "invert", invert)
-    return benchmark.Bench(tmp_path, Generator(config, {}), None, None, "fingerprint"), calls
+    return benchmark.Bench(tmp_path, Generator(config, {}), None, None, "fingerprint"), calls, fresh
 
 
 def test_cases_are_computed_once(bench, case):
-    bench, calls = bench
+    bench, calls, _ = bench
     config = InversionConfig()
     first = bench.run(case, "pmv", config)
     again = bench.run(case, "pmv", config)
@@ -130,8 +136,18 @@ def test_cases_are_computed_once(bench, case):
     assert len(calls) == 5 and len(list(bench.folder.glob("*.json"))) == 2
 
 
+def test_methods_share_the_latent_stage_where_it_is_the_same(bench, case):
+    bench, calls, fresh = bench
+    ours = benchmark.methods()
+    for name in ("pti", "pmv", "w", "one view a step"):
+        bench.run(case, name, ours[name])
+    bench.run(case, "pmv", dataclasses.replace(ours["pmv"], seed=1))
+    assert len(calls) == 5
+    assert fresh == [ours["pti"], ours["w"], dataclasses.replace(ours["pmv"], seed=1)]
+
+
 def test_tables_and_sheet(bench, case, tmp_path):
-    bench, _ = bench
+    bench, *_ = bench
     other = dataclasses.replace(case, name="dev-99")
     scores = bench.run(case, "pmv", InversionConfig())
     figures = {"pmv": {case: scores, other: scores | {"novel_psnr": scores["novel_psnr"] + 4, "hidden_psnr": np.nan}}}
