@@ -14,7 +14,8 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 Tree = Any
-ValueAndGrad = Callable[[Tree, Array, Array], tuple[Array, Tree]]  # variables, step, key -> loss and its gradient
+# variables, step, key -> (loss, what the early stop watches), gradient of the loss: `jax.value_and_grad(has_aux=True)`.
+ValueAndGrad = Callable[[Tree, Array, Array], tuple[tuple[Array, Array], Tree]]
 
 CHUNK = 20  # most steps of one call; between two calls the host looks at the loss
 
@@ -46,13 +47,14 @@ def run(
     state: State,
     key: Array,
     steps: int | Array,
-    stop_loss: float | Array = 0.0,
+    stop: float | Array = 0.0,
 ) -> tuple[State, Array]:
     """Takes `steps` steps, CHUNK at most; the number may be traced. Step i uses `fold_in(key, i)`, so that the cut into
     chunks changes nothing.
 
-    An image whose loss falls to `stop_loss`, or is not finite, is frozen, parameters and optimiser state alike, before
-    the step that this loss would have brought. Under `vmap` each image has its own mask, and its own number of steps.
+    An image whose watched value falls to `stop`, or whose loss is not finite, is frozen, parameters and optimiser state
+    alike, before the step that this loss would have brought. Under `vmap` each image has its own mask, and its own
+    number of steps.
 
     Returns:
       The new state and the loss before each step [CHUNK], zero past the last that was evaluated.
@@ -61,9 +63,11 @@ def run(
 
     def step(carry: tuple[Array, State, Array]) -> tuple[Array, State, Array]:
         i, state, losses = carry
-        value, grads = value_and_grad(unravel(state.variables), state.step, jax.random.fold_in(key, state.step))
+        (value, watched), grads = value_and_grad(
+            unravel(state.variables), state.step, jax.random.fold_in(key, state.step)
+        )
         updates, optimiser_state = optimiser.update(ravel_pytree(grads)[0], state.optimiser, state.variables)
-        stopped = ~(value > stop_loss) | ~jnp.isfinite(value)
+        stopped = ~(watched > stop) | ~jnp.isfinite(value)
         moved = State(state.variables + updates, optimiser_state, state.step + 1, stopped)
         kept = state.replace(stopped=stopped)
         state = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), moved, kept)

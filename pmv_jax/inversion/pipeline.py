@@ -180,13 +180,18 @@ def stages(
 
     code = latent.average(generator, stats, config.latent)
     pivot = (yield fit("latent", latent.plan(config.latent), config.latent.steps, code, generator.params, alone))[0]
-    code, plan = pivot["code"], tuning.single_view_plan(config.tuning)
+    code, plan = pivot["code"], tuning.single_view_plan(config.tuning, config.loss)
     ws = fitting.w_plus(code, generator)
     params = (yield fit("tuning", plan, config.tuning.steps, code, pivot["params"], alone))[0]["params"]
+    occluded = pivot["params"]
+    if config.occluded.steps:
+        mask = pseudo_views.familiar(generator, ws, image, camera, config.occluded.difference)
+        known, plan = alone._replace(weights=mask * alone.weights), tuning.occluded_plan(config.occluded)
+        occluded = (yield fit("occluded", plan, config.occluded.steps, code, occluded, known))[0]["params"]
     made = None
     if config.joint.steps:
-        tuned = generator.with_params(params)
-        made = pseudo_views.make(tuned, generator, ws, image, camera, config=config.pseudo_views)
+        tuned, other = generator.with_params(params), generator.with_params(occluded)
+        made = pseudo_views.make(tuned, other, ws, image, camera, config=config.pseudo_views)
         views = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b]), alone, made.targets())
         origin = pivot["params"] if config.joint.reset_generator else params
         plan = tuning.joint_plan(config.joint)
