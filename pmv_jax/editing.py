@@ -19,18 +19,20 @@ import numpy as np
 import optax
 import scipy.ndimage
 from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from pmv_jax import cameras, directions, lpips_weights
 from pmv_jax.config import GeneratorConfig, LossConfig
 from pmv_jax.directions import Direction
 from pmv_jax.errors import InputError, NumericalError
-from pmv_jax.generator import Generator
+from pmv_jax.generator import Generator, Tree
 from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pseudo_views, visibility
 from pmv_jax.inversion.pipeline import Inversion, StageRecord
 from pmv_jax.losses import image_loss
 from pmv_jax.models.perceptual import Lpips
 
 RANGE = 3.0  # standard deviations from the average head: what 1 head in 370 lies beyond, along one direction
+_RENDERING = ("decoder", "superresolution")  # the weights that make pictures of planes
 _SMALLEST_CHANGE = 12 / 127.5  # of a channel that counts as paint
 _SMALLEST_SPOT = 3  # pixels
 _LARGEST_NOISE = 8 / 127.5  # that a lossy format makes
@@ -122,18 +124,21 @@ class Painting(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TextureConfig:
-    """How a painting gets into the tri-planes: Adam on an offset of them, in units of their standard deviation."""
+    """How a painting gets into a head, by Adam: into its tri-planes, as an offset of them in units of their standard
+    deviation, and for what is finer than they are, into the weights that render them."""
 
     steps: int = 80
-    learning_rate: float = 0.1
+    planes_rate: float = 0.05  # learning rate of the planes' offset
+    weights_rate: float = 0.03  # of the decoder's and the super-resolution's weights
     warm_up: float = 0.1  # share of the steps
-    final_rate: float = 0.05  # share of the learning rate that is left at the end
+    final_rate: float = 0.05  # share of the learning rates that is left at the end
     views_per_step: int = 2  # random ones, beside the painted one
     view_weight: float = 1.5  # of their mean loss, against the painted view's
     emphasis: float = 8.0  # weight of painted pixels on top of the 1 of all others: they are few
-    # Adam's epsilon, for a plane of one texel. Texels whose gradients are below it hardly move, where plain Adam moves
-    # all alike: that would be drift, on all that is not painted.
-    floor: float = 1.6
+    # Adam's epsilon: what has smaller gradients hardly moves, where plain Adam moves all alike: that would be drift, on
+    # all that is not painted. The planes' is for a plane of one texel; the more there are, the less each one counts.
+    planes_floor: float = 1.6
+    weights_floor: float = 1e-5
 
 
 def changed_region(
@@ -201,13 +206,14 @@ def paint(
     config: TextureConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Inversion, np.ndarray]:
-    """Tunes the tri-planes until the painting is there from all sides, and nothing else has changed.
+    """Tunes the head until the painting is there from all sides, and nothing else has changed.
 
     Targets are the inversion's own renderings, with the painting warped in where the painted surface is seen; where it
     turns away or the painting cannot tell, nothing is asked for. All views count everywhere else, so that there is no
-    drift. What is tuned is an offset of the planes, which becomes a parameter of the generator
-    (`BackboneConfig.plane_map`): unlike the weights of convolutions, a texel has a place, and changes nothing beyond.
-    The code stays: moves along directions and paintings commute, but for what a move does to the surface.
+    drift. What is tuned is an offset of the tri-planes, which becomes a parameter of the generator
+    (`BackboneConfig.plane_map`): unlike the weights of the backbone's convolutions, a texel has a place, and changes
+    nothing beyond. With it are tuned the few weights that make pictures of planes. The code stays: moves along
+    directions and paintings commute, but for what a move does to the surface.
 
     Args:
       shown: [H, W, 3], the picture that the inversion stands for.
@@ -230,7 +236,8 @@ def paint(
     loss = inversion.config.loss
     lpips = lpips_weights.configured(loss) if loss.uses_lpips else None
     planes = _planes(generator, ws)
-    start = optimisation.start(jnp.zeros_like(planes), _adam(config, planes.shape[1] * planes.shape[2]))
+    variables = {"offset": jnp.zeros_like(planes), "weights": {name: generator.params[name] for name in _RENDERING}}
+    start = optimisation.start(jax.tree.map(jnp.array, variables), _adam(config, variables))
     key, begun = jax.random.key(inversion.config.seed), time.monotonic()
 
     def run(state: optimisation.State, steps: int) -> tuple[optimisation.State, Array]:
@@ -243,9 +250,10 @@ def paint(
             progress(len(losses), config.steps)
     name = f"texture_{sum(stage.name.startswith('texture') for stage in inversion.stages) + 1}"
     record = StageRecord(name, time.monotonic() - begun, losses)
+    tuned = generator.with_params({**generator.params, **state.variables["weights"]})
     painted = dataclasses.replace(
         inversion,
-        generator=_add_to_planes(generator, state.variables * jnp.std(planes)),
+        generator=_add_to_planes(tuned, state.variables["offset"] * jnp.std(planes)),
         stages=(*inversion.stages, record),
         pseudo_views=None,
     )
@@ -279,12 +287,22 @@ def _planes(generator: Generator, ws: Array) -> Array:
     return generator.planes(ws)
 
 
-def _adam(config: TextureConfig, texels: int) -> optax.GradientTransformation:
-    rate, steps = config.learning_rate, config.steps
-    warm_up = round(config.warm_up * steps)
-    start, end = 0.0 if warm_up else rate, config.final_rate * rate
-    schedule = optax.warmup_cosine_decay_schedule(start, rate, warm_up, steps, end)
-    return optax.adam(schedule, eps=config.floor / texels)
+def _adam(config: TextureConfig, variables: Tree) -> optax.GradientTransformation:
+    """For all variables as one vector; each of the two parts has its rate and its epsilon."""
+    texels = variables["offset"][0, ..., 0].size
+
+    def by_part(offset: float, weights: float) -> Array:
+        full = lambda part, value: jax.tree.map(lambda x: jnp.full(x.shape, value), part)  # noqa: E731
+        parts = {"offset": full(variables["offset"], offset), "weights": full(variables["weights"], weights)}
+        return ravel_pytree(parts)[0]
+
+    warm_up = round(config.warm_up * config.steps)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0 if warm_up else 1.0, 1.0, warm_up, config.steps, config.final_rate
+    )
+    epsilon = by_part(config.planes_floor / texels, config.weights_floor)
+    rate = by_part(config.planes_rate, config.weights_rate)
+    return optax.chain(optax.scale_by_adam(eps=epsilon), optax.scale_by_schedule(lambda step: -schedule(step) * rate))
 
 
 @functools.partial(jax.jit, static_argnames=("config", "loss_config"), donate_argnames=("state",))
@@ -307,21 +325,22 @@ def _tune(
     side_by_side = fitting.views_at_once(count)
     unit = jnp.std(planes)
 
-    def value_and_grad(offset: Array, step: Array, key: Array) -> tuple[Array, Array]:
-        def loss(offset: Array, view: fitting.Views, scale: Array) -> Array:
-            image = generator.render_view(planes + unit * offset, ws, view.cameras)["image"]
+    def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[Array, Tree]:
+        def loss(variables: Tree, view: fitting.Views, scale: Array) -> Array:
+            tuned = generator.with_params({**generator.params, **variables["weights"]})
+            image = tuned.render_view(planes + unit * variables["offset"], ws, view.cameras)["image"]
             return scale * image_loss(image, view.images, loss_config, view.weights, lpips)
 
         others = 1 + jax.random.permutation(key, len(views.cameras) - 1)[:count]
         chosen = jax.tree.map(lambda x: x[jnp.append(0, others)], views)
         parts = jax.lax.map(
-            lambda one: jax.value_and_grad(loss)(offset, *one),
+            lambda one: jax.value_and_grad(loss)(variables, *one),
             (chosen, scales),
             batch_size=None if side_by_side == 1 else side_by_side,
         )
         return jax.tree.map(lambda part: part.sum(0), parts)
 
-    return optimisation.run(value_and_grad, _adam(config, planes.shape[1] * planes.shape[2]), state, key, steps)
+    return optimisation.run(value_and_grad, _adam(config, state.variables), state, key, steps)
 
 
 def _paint_shown(inversion: Inversion, painting: Painting, shown: np.ndarray) -> np.ndarray:

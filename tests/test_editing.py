@@ -228,7 +228,7 @@ def test_paint_changes_what_was_painted_and_holds_the_rest(quick_compilation, tm
     old = inversion.render(inversion.camera[None])["image"][0]  # random weights do not keep to [-1, 1]
     assert np.abs(new - image)[inside].mean() < 0.95 * np.abs(old - image)[inside].mean()
     assert not np.isnan(new).any()
-    # Nothing but the map has changed, and what is saved and loaded again is painted still.
+    # Of the backbone nothing but the map has changed, and what is saved and loaded again is painted still.
     synthesis = after.generator.params["backbone"]["synthesis"]
     assert np.abs(synthesis["plane_map"]).max() > 0
     rest = {**synthesis}
