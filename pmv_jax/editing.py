@@ -255,7 +255,7 @@ def paint(
     loss, side_by_side = inversion.config.loss, fitting.views_at_once(config.views_per_step)
     lpips = lpips_weights.configured(loss) if loss.uses_lpips else None
     offset, rate = _offset(generator, config)
-    plan = tuning.joint_plan(dataclasses.replace(config, learning_rate=rate))
+    plan = tuning.views_plan(dataclasses.replace(config, learning_rate=rate))
     std = latent.statistics(generator, camera).std
     state = fitting.start(jnp.array(ws), jax.tree.map(jnp.zeros_like, generator.params))
     key, losses = jax.random.key(inversion.config.seed), np.zeros(0, np.float32)

@@ -201,13 +201,13 @@ def _edit(
 
 def _single_view(inversion: Inversion, painting: editing.Painting, _: Any, config: editing.TextureConfig) -> Inversion:
     """The painted view alone, its pixels weighted as the edit weighs them."""
-    return _fit(inversion, painting, tuning.joint_plan(config).replace(extra_views=jnp.int32(0)), config)
+    return _fit(inversion, painting, tuning.views_plan(config).replace(extra_views=jnp.int32(0)), config)
 
 
 def _latent_only(inversion: Inversion, painting: editing.Painting, _: Any, config: editing.TextureConfig) -> Inversion:
     """The latent code alone."""
     rates = latent.plan(inversion.config.latent).code_rate.max()
-    plan = tuning.joint_plan(config)
+    plan = tuning.views_plan(config)
     plan = plan.replace(
         code_rate=rates * plan.weights_rate / plan.weights_rate.max(),
         weights_rate=jnp.zeros_like(plan.weights_rate),
