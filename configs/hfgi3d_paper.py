@@ -6,9 +6,10 @@
 It takes the camera as given; without `--camera` ours is searched for first. Constants are its own throughout. What is
 not its own, because the stages are ours:
 
-- Its losses are LPIPS: VGG16 alone in the latent optimisation, AlexNet plus L2 in both tunings. Here all stages have L2
-  plus the stand-in of losses.py, which needs no weights. Its early stop is at an LPIPS of 0.06; here 0.06 bounds the
-  sum of both terms, which is another measure: see how many steps stage 2 took before drawing conclusions.
+- Its losses are LPIPS: VGG16 alone in the latent optimisation, AlexNet plus L2 in both tunings. With
+  `--set loss.perceptual=lpips_alex --set loss.lpips_weights=DIR` both tunings are exactly that, with its early stop at
+  an LPIPS of 0.06, and the latent optimisation has the same loss. Without weights all stages have L2 plus the stand-in
+  of losses.py, and the early stop is at the stand-in's own threshold (`losses.EARLY_STOP`).
 - It also optimises the noise inputs in the latent optimisation.
 - It splats points forward into the pseudo-views, by distances along rays; ours are looked up backward, by z-depth.
 - Its mask is that of the visible points eroded by a window of 3 pixels, times the outline of all points eroded by 51.
@@ -49,6 +50,8 @@ def config() -> InversionConfig:
             yaw_range=0.35,
             pitch_range=0.25,
             pitch_offset=-0.05,
+            depth_tolerance=0.003,
+            steepest=4.0,
             erode=50 / 512,  # a window of 51 pixels at 512
             blur=21 / 512,
             fill="tuned",
@@ -61,6 +64,7 @@ def config() -> InversionConfig:
             final_rate=1.0,
             views_per_step=1,
             view_weight=1.0,
+            depth_weight=0.0,
             reset_generator=True,
         ),
     )

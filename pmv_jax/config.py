@@ -171,7 +171,7 @@ class LatentConfig:
 class TuningConfig:
     """Stage 2: generator tuning on the input alone, until its perceptual term is small enough (HFGI3D section 3.1)."""
 
-    steps: int = 40
+    steps: int = 20
     learning_rate: float = 4e-3
     warm_up: float = 0.1  # share of the steps; Adam's first steps move every weight by the full rate
     final_rate: float = 0.2  # share of the learning rate that is left at the end
@@ -204,8 +204,10 @@ class PseudoViewConfig:
     yaw_range: float = 0.65  # radians
     pitch_range: float = 0.3
     pitch_offset: float = 0.0
-    erode: float = 0.02  # width taken off the mask, in units of the image size
-    blur: float = 0.03  # width of the Gaussian (six sigma) that softens its edge
+    depth_tolerance: float = 0.01  # share of the depth by which a point may miss the surface that the input shows
+    steepest: float = 10.0  # tangent of the angle to the line of sight past which the input's surface is not copied
+    erode: float = 0.01  # width taken off the mask, in units of the image size
+    blur: float = 0.02  # width of the Gaussian (six sigma) that softens its edge
     # Who paints what the input does not show: the tuned generator, the one of `OccludedConfig`, or the latter where
     # nothing was observed and both have the same surface, and else the former.
     fill: Literal["tuned", "occluded", "both"] = "both"
@@ -216,12 +218,13 @@ class PseudoViewConfig:
 class JointConfig:
     """Stage 4: tuning on the input and the pseudo-views together (HFGI3D eq. 6)."""
 
-    steps: int = 80
+    steps: int = 120
     learning_rate: float = 2e-2
     warm_up: float = 0.1
     final_rate: float = 0.1
-    views_per_step: int = 2
+    views_per_step: int = 1
     view_weight: float = 1.5  # of the pseudo-views' mean loss, against the input's
+    depth_weight: float = 0.02  # of the pull towards the geometry that the pseudo-views were made with
     reset_generator: bool = False  # True: start again from the untuned weights, as the paper does
 
 

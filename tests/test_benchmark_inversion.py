@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pmv_jax import cameras
-from pmv_jax.config import GeneratorConfig, InversionConfig, RenderingConfig, load_recipe
+from pmv_jax.config import GeneratorConfig, InversionConfig, LossConfig, RenderingConfig, load_recipe
 from pmv_jax.errors import InputError
 from pmv_jax.generator import Generator
 from pmv_jax.inversion.running import StageRecord
@@ -86,6 +86,11 @@ def test_methods_take_the_same_steps():
     diagram = methods["hfgi3d_diagram"]
     assert diagram.occluded.steps > 0 and diagram.pseudo_views.fill == "occluded"
     assert diagram.joint == methods["hfgi3d"].joint
+    rates = methods["hfgi3d_rates"]
+    assert rates.joint.learning_rate == ours.joint.learning_rate and rates.pseudo_views == paper.pseudo_views
+    assert rates.joint.reset_generator and rates.latent.noise == ours.latent.noise
+    other = InversionConfig(seed=3, loss=LossConfig(perceptual="none"))
+    assert all(config.loss == other.loss and config.seed == 3 for config in benchmark.methods(other).values())
     for name in benchmark.ABLATIONS:
         assert methods[name] != ours, name
 
@@ -132,14 +137,14 @@ def test_cases_are_computed_once(bench, case):
     bench.path(case, "pmv").write_text("{")  # cut short
     bench.run(case, "pmv", changed)
     assert len(calls) == 4
-    bench.run(case, "one view a step", config)
+    bench.run(case, "tuned fill", config)
     assert len(calls) == 5 and len(list(bench.folder.glob("*.json"))) == 2
 
 
 def test_methods_share_the_latent_stage_where_it_is_the_same(bench, case):
     bench, calls, fresh = bench
     ours = benchmark.methods()
-    for name in ("pti", "pmv", "w", "one view a step"):
+    for name in ("pti", "pmv", "w", "tuned fill"):
         bench.run(case, name, ours[name])
     bench.run(case, "pmv", dataclasses.replace(ours["pmv"], seed=1))
     assert len(calls) == 5
@@ -151,9 +156,9 @@ def test_tables_and_sheet(bench, case, tmp_path):
     other = dataclasses.replace(case, name="dev-99")
     scores = bench.run(case, "pmv", InversionConfig())
     figures = {"pmv": {case: scores, other: scores | {"novel_psnr": scores["novel_psnr"] + 4, "hidden_psnr": np.nan}}}
-    text = benchmark.write_tables(tmp_path, figures, "dev")
+    text = benchmark.write_tables(tmp_path, figures, "dev", "gradients")
     assert (tmp_path / "table.md").read_text() == text
-    assert "left out: input lpips" in text and "heads (2)" in text
+    assert "left out: input lpips" in text and "heads (2)" in text and "fitted: gradients" in text
     (mean,) = csv.DictReader((tmp_path / "table.csv").open())
     assert float(mean["novel_psnr"]) == pytest.approx(scores["novel_psnr"] + 2, rel=1e-5)
     assert float(mean["hidden_psnr"]) == pytest.approx(scores["hidden_psnr"], rel=1e-5)

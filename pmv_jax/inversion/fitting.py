@@ -40,11 +40,13 @@ class Views(NamedTuple):
       cameras: [K, 25].
       images: [K, H, W, 3] in [-1, 1].
       weights: [K, H, W] >= 0, of each pixel in the loss.
+      distances: [K, n, n], ray distances that the geometry is held to by `Plan.depth_weight`; None for none.
     """
 
     cameras: Array
     images: Array
     weights: Array
+    distances: Array | None = None
 
 
 @flax.struct.dataclass
@@ -57,6 +59,7 @@ class Plan:
       regularisation: [], weight of the pull of w_plus's rows towards each other, in units of w's variance.
       extra_views: int32 [], random pseudo-views a step, K - 1 at most.
       view_weight: [], of their mean loss, against the input's.
+      depth_weight: [], of the pull towards `Views.distances`.
       stop: [], value of the input's perceptual term at which an image is done (`losses.Terms.watched`).
     """
 
@@ -66,6 +69,7 @@ class Plan:
     regularisation: Array
     extra_views: Array
     view_weight: Array
+    depth_weight: Array
     stop: Array
 
 
@@ -78,6 +82,7 @@ def plan(
     regularisation: float = 0.0,
     extra_views: int = 0,
     view_weight: float = 0.0,
+    depth_weight: float = 0.0,
     stop: float = 0.0,
 ) -> Plan:
     """Pads arrays [steps], or numbers that hold for all steps, to the capacity."""
@@ -93,14 +98,17 @@ def plan(
         jnp.float32(regularisation),
         jnp.int32(extra_views),
         jnp.float32(view_weight),
+        jnp.float32(depth_weight),
         jnp.float32(stop),
     )
 
 
-def single_view(image: Array, camera: Array, room: int = 0) -> Views:
-    """The input [H, W, 3], [25] alone, with room for pseudo-views: stages on arrays of one size share a program."""
+def single_view(image: Array, camera: Array, room: int = 0, depth_side: int | None = None) -> Views:
+    """The input [H, W, 3], [25] alone, with room for pseudo-views, and for depth at the neural resolution: stages on
+    arrays of the same sizes share a program."""
     pad = lambda x: jnp.pad(x[None], ((0, room), *((0, 0),) * x.ndim), mode="edge")  # noqa: E731
-    return Views(pad(camera), pad(image), pad(jnp.ones(image.shape[:2])))
+    distances = None if depth_side is None else pad(jnp.zeros((depth_side, depth_side)))
+    return Views(pad(camera), pad(image), pad(jnp.ones(image.shape[:2])), distances)
 
 
 def start(code: Array, params: Tree) -> optimisation.State:
@@ -156,9 +164,12 @@ def run(
             tuned = generator.with_params(heads)
 
             def one(view: Views) -> tuple[Array, Array]:
-                image = tuned.render_view(planes, ws, view.cameras)["image"]
-                terms = losses.terms(image, view.images, loss_config, view.weights, lpips)
-                return terms.total(loss_config), terms.watched(loss_config)
+                made = tuned.render_view(planes, ws, view.cameras)
+                terms = losses.terms(made["image"], view.images, loss_config, view.weights, lpips)
+                value = terms.total(loss_config)
+                if view.distances is not None:
+                    value += plan.depth_weight * losses.depth_loss(made["ray_distance"], view.distances)
+                return value, terms.watched(loss_config)
 
             values, watched = jax.vmap(one)(group)
             return jnp.sum(scales * values), watched[0]

@@ -173,7 +173,7 @@ def stages(
     camera = jnp.asarray(camera, jnp.float32)
     stats = latent.statistics(generator, camera)
     room = config.pseudo_views.count if config.joint.steps else 0
-    alone = fitting.single_view(image, camera, room)
+    alone = fitting.single_view(image, camera, room, generator.config.rendering.neural_resolution)
 
     def fit(name: str, plan: fitting.Plan, steps: int, code: Array, params: Any, views: fitting.Views) -> Stage:
         return Stage(name, steps, program, fitting.start(*_copy((code, params))), (views, plan, stats.std))
@@ -192,10 +192,9 @@ def stages(
     if config.joint.steps:
         tuned, other = generator.with_params(params), generator.with_params(occluded)
         made = pseudo_views.make(tuned, other, ws, image, camera, config=config.pseudo_views)
-        views = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b]), alone, made.targets())
         origin = pivot["params"] if config.joint.reset_generator else params
         plan = tuning.joint_plan(config.joint)
-        params = (yield fit("joint", plan, config.joint.steps, code, origin, views))[0]["params"]
+        params = (yield fit("joint", plan, config.joint.steps, code, origin, made.targets(alone)))[0]["params"]
     return Inversion(generator.with_params(params), np.asarray(ws), np.asarray(camera), config, pseudo_views=made)
 
 

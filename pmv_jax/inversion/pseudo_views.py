@@ -30,6 +30,7 @@ class PseudoViews(NamedTuple):
       visibility: [V, H, W] in [0, 1], softened for blending.
       blend: [V, H, W, 3], warp where visible, generator elsewhere: the tuning targets.
       weight: [V, H, W], how much each pixel counts in the joint loss.
+      distances: [1 + V, n, n], ray distances of the surface that the warp went by, in the input and in the views.
     """
 
     cameras: Array
@@ -37,10 +38,12 @@ class PseudoViews(NamedTuple):
     visibility: Array
     blend: Array
     weight: Array
+    distances: Array
 
-    def targets(self) -> Views:
-        """What the joint tuning fits."""
-        return Views(self.cameras, self.blend, self.weight)
+    def targets(self, alone: Views) -> Views:
+        """What the joint tuning fits: the input, first of `alone`, then these."""
+        views = zip(alone[:3], (self.cameras, self.blend, self.weight), strict=True)
+        return Views(*(jnp.concatenate([own[:1], ours]) for own, ours in views), self.distances)
 
 
 def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: GeneratorConfig) -> Array:
@@ -85,7 +88,8 @@ def make(
     everyone = jnp.concatenate([camera[None], targets])
     rendered = render(tuned, ws, everyone)
     z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
-    warped = jax.vmap(lambda z, c: visibility.warp(image, z_depth[0], camera, z, c))(z_depth[1:], targets)
+    limits = {"tolerance": config.depth_tolerance, "steepest": config.steepest}
+    warped = jax.vmap(lambda z, c: visibility.warp(image, z_depth[0], camera, z, c, **limits))(z_depth[1:], targets)
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
     fill = rendered["image"][1:]
     if config.fill != "tuned":
@@ -98,7 +102,7 @@ def make(
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
     weight = visible + config.hidden_weight * (1 - visible)
-    return PseudoViews(targets, warped.colour, visible, blend, weight)
+    return PseudoViews(targets, warped.colour, visible, blend, weight, rendered["ray_distance"])
 
 
 def familiar(generator: Generator, ws: Array, image: Array, camera: Array, threshold: float) -> Array:

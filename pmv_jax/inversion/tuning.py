@@ -23,9 +23,14 @@ def occluded_plan(config: OccludedConfig) -> fitting.Plan:
 
 
 def joint_plan(config: JointConfig) -> fitting.Plan:
-    """Stage 4: the input and `views_per_step` random pseudo-views each step (HFGI3D eq. 6)."""
+    """Stage 4: the input and `views_per_step` random pseudo-views each step (HFGI3D eq. 6), held, with a weight, to the
+    geometry that the pseudo-views were made with."""
     return fitting.plan(
-        config.steps, weights_rate=_rates(config), extra_views=config.views_per_step, view_weight=config.view_weight
+        config.steps,
+        weights_rate=_rates(config),
+        extra_views=config.views_per_step,
+        view_weight=config.view_weight,
+        depth_weight=config.depth_weight,
     )
 
 

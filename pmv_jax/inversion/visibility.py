@@ -42,7 +42,16 @@ def warp_to_view(
     return warp(image, z_depth, camera, target_z_depth, target_camera)[:2]
 
 
-def warp(image: Array, z_depth: Array, camera: Array, target_z_depth: Array, target_camera: Array) -> Warp:
+def warp(
+    image: Array,
+    z_depth: Array,
+    camera: Array,
+    target_z_depth: Array,
+    target_camera: Array,
+    *,
+    tolerance: float = DEPTH_TOLERANCE,
+    steepest: float = STEEPEST,
+) -> Warp:
     """Carries an image into another view of the same scene.
 
     Pure, for one view; `jax.jit` and `jax.vmap` apply (over target_z_depth and target_camera for many pseudo-views).
@@ -53,6 +62,9 @@ def warp(image: Array, z_depth: Array, camera: Array, target_z_depth: Array, tar
       camera: [25] of the image.
       target_z_depth: [h', w'] of the other view; may be coarser too.
       target_camera: [25] of the other view.
+      tolerance: share of the depth by which surfaces may differ and still be the same. The default is for depth that
+        is right; an estimated one needs more.
+      steepest: tangent of the angle to the line of sight past which a surface is too stretched to copy.
     """
     size = image.shape[0]
     pixels = cameras.pixel_centres(size).reshape(-1, 2)
@@ -60,12 +72,15 @@ def warp(image: Array, z_depth: Array, camera: Array, target_z_depth: Array, tar
     position = cameras.split(target_camera)[0][:3, 3]
     points = position + depth[:, None] * cameras.unproject(target_camera, pixels)
     where, depth_in_image = cameras.project(camera, points)
-    colour, *seen = _look_up(image, _resize(z_depth, size), camera[16], where, depth_in_image)
+    limits = tolerance, steepest
+    colour, *seen = _look_up(image, _resize(z_depth, size), camera[16], where, depth_in_image, limits)
     visibility, observed = (jnp.minimum(share, 1.0) * _inside(where, size) for share in seen)
     return Warp(*(x.reshape(size, size, *x.shape[1:]) for x in (colour, visibility, observed)))
 
 
-def _look_up(image: Array, z_depth: Array, focal: Array, where: Array, depth: Array) -> tuple[Array, Array, Array]:
+def _look_up(
+    image: Array, z_depth: Array, focal: Array, where: Array, depth: Array, limits: tuple[float, float]
+) -> tuple[Array, Array, Array]:
     """Points at `where` [N, 2] and `depth` [N] in the image -> their colour [N, 3] and the share of samples that see
     them well [N], or at whatever angle [N].
 
@@ -74,6 +89,7 @@ def _look_up(image: Array, z_depth: Array, focal: Array, where: Array, depth: Ar
     neither see the point nor bleed their colour onto it.
     """
     size = image.shape[0]
+    tolerance, steepest = limits
     slopes = [_limited_slope(z_depth, axis) for axis in (1, 0)]
     table = jnp.concatenate([jnp.stack([z_depth, *slopes], axis=-1), image], axis=-1).reshape(size * size, -1)
     grid = where * size - 0.5
@@ -87,9 +103,9 @@ def _look_up(image: Array, z_depth: Array, focal: Array, where: Array, depth: Ar
         sample = table[(texel[:, 1] * size + texel[:, 0]).astype(jnp.int32)]
         slope = sample[:, 1:3]
         gap = jnp.abs(sample[:, 0] + jnp.sum(slope * (grid - texel), axis=-1) - depth)
-        own = _soft_step(1 - gap / (DEPTH_TOLERANCE * depth))
+        own = _soft_step(1 - gap / (tolerance * depth))
         steepness = jnp.linalg.norm(slope, axis=-1) * size * focal / depth
-        seen += weight * own * _soft_step(1 - steepness / STEEPEST)
+        seen += weight * own * _soft_step(1 - steepness / steepest)
         observed += weight * own
         weight = weight * (own + 1e-6)  # where no sample is the point's own, their plain mean
         total += weight
