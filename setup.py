@@ -24,6 +24,7 @@ setup(
     },
     install_requires=[
         "absl-py>=2.1",
+        "etils[epath]>=1.9",
         "fast-simplification>=0.1.9",
         "flax>=0.12,<0.13",
         "imageio-ffmpeg>=0.5",

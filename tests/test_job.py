@@ -254,11 +254,13 @@ def test_a_killed_job_goes_on_and_ends_the_same(studio, reference):
     assert not list((studio / "killed").rglob("*.partial"))
 
 
-def test_two_processes_share_the_work(studio, reference):
-    texts = [end(process) for process in start_many(studio, "two", 2)]
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_two_processes_share_the_work(studio, reference, devices):
+    out = f"two_{devices}"
+    texts = [end(process) for process in start_many(studio, out, 2, devices)]
     assert all("3 of 6 images done here, 0 failed" in text for text in texts), texts
-    assert contents(studio / "two") == reference
-    assert len(list(csv.DictReader((studio / "two" / "results.csv").open()))) == 6
+    assert contents(studio / out) == reference
+    assert len(list(csv.DictReader((studio / out / "results.csv").open()))) == 6
 
 
 @pytest.mark.slow
