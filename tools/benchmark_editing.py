@@ -30,7 +30,7 @@ import scipy.ndimage
 from absl import flags
 from tqdm import tqdm
 
-from pmv_jax import cameras, directions, editing, entry, images
+from pmv_jax import cameras, directions, editing, entry, frames, images
 from pmv_jax.checkpoints import load_generator
 from pmv_jax.config import InversionConfig, JointConfig, override
 from pmv_jax.demo import default_generator_directory
@@ -53,11 +53,11 @@ TURN = 0.3  # radians to both sides of the painted view
 _CHANGED = 0.1  # difference of a channel that makes a pixel the decal's
 _MARGIN = 4  # pixels around a decal that count as neither inside nor outside
 _COMPONENTS = 300  # of pictures, that attributes are read from
-_SMALL = 64  # pixels a side of what they are read from
+_SIDE = 48  # pixels of these pictures, rendered without super-resolution: enough for what is read from them
 
 _PART = flags.DEFINE_enum("part", None, ["latent", "texture"], "What to measure. Required.")
 _HEADS = flags.DEFINE_integer("heads", None, "Number of heads. Default: 50 latent, 12 texture.", lower_bound=1)
-_SAMPLES = flags.DEFINE_integer("examples", 2000, "Heads that the regressors learn from.", lower_bound=100)
+_SAMPLES = flags.DEFINE_integer("examples", 1000, "Heads that the regressors learn from.", lower_bound=100)
 _SPLIT = flags.DEFINE_enum("split", "test", list(benchmark_heads.FIRST_SEEDS), "Heads of the part texture.")
 for _name in ("generator", "out", "set", "help"):
     flags.declare_key_flag(_name)
@@ -69,10 +69,10 @@ for _name in ("generator", "out", "set", "help"):
 
 
 class Regressor:
-    """Reads the 24 parameters from frontal pictures: ridge regression on their principal components."""
+    """Reads the 24 parameters from frontal pictures [N, H, W, 3]: ridge regression on their principal components."""
 
     def __init__(self, pictures: np.ndarray, p: np.ndarray) -> None:
-        x = _features(pictures)
+        x = pictures.reshape(len(pictures), -1)
         self.mean, self.offset = x.mean(0), p.mean(0)
         left, size, right = np.linalg.svd(x - self.mean, full_matrices=False)
         count = min(_COMPONENTS, len(x) // 3)
@@ -83,13 +83,7 @@ class Regressor:
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """[N, H, W, 3] -> [N, 24]."""
-        return (_features(pictures) - self.mean) @ self.basis @ self.weights + self.offset
-
-
-def _features(pictures: np.ndarray) -> np.ndarray:
-    count, side = len(pictures), pictures.shape[1]
-    block = side // _SMALL
-    return pictures.reshape(count, _SMALL, block, _SMALL, block, 3).mean((2, 4)).reshape(count, -1)
+        return (pictures.reshape(len(pictures), -1) - self.mean) @ self.basis @ self.weights + self.offset
 
 
 def latent_part(generator: Generator, found: directions.DirectionFile, count: int, samples: int) -> dict[str, Any]:
@@ -127,8 +121,19 @@ def latent_part(generator: Generator, found: directions.DirectionFile, count: in
 
 
 def _render(generator: Generator, w: np.ndarray, name: str) -> np.ndarray:
-    parts = [find_directions.render(generator, w[i : i + 50]) for i in tqdm(range(0, len(w), 50), desc=f"{name:<12}")]
+    """Frontal pictures [N, _SIDE, _SIDE, 3] of codes [N, w_dim]."""
+    camera, codes = editing.frontal(generator.config, 1)[0], jnp.asarray(w, jnp.float32)
+    parts = [_views(generator, codes[i : i + 25], camera) for i in tqdm(range(0, len(w), 25), desc=f"{name:<12}")]
     return np.clip(np.concatenate(parts), -1, 1)
+
+
+@jax.jit
+def _views(generator: Generator, w: jax.Array, camera: jax.Array) -> jax.Array:
+    def one(code: jax.Array) -> jax.Array:
+        planes = generator.planes(jnp.broadcast_to(code, (generator.config.num_ws, len(code))))
+        return frames.march(generator, planes, camera, _SIDE)[0][..., :3]
+
+    return jax.lax.map(one, w)
 
 
 def _parameters(z: np.ndarray) -> np.ndarray:
