@@ -14,6 +14,7 @@ from pmv_jax.config import (
     JointConfig,
     LatentConfig,
     LossConfig,
+    OccludedConfig,
     PseudoViewConfig,
     TuningConfig,
 )
@@ -44,7 +45,8 @@ def config() -> InversionConfig:
             regularisation=0.01,
             space="w_plus",
         ),
-        tuning=TuningConfig(steps=40, learning_rate=4e-3, warm_up=0.1, final_rate=0.2, stop_loss=0.0),
+        tuning=TuningConfig(steps=40, learning_rate=4e-3, warm_up=0.1, final_rate=0.2, early_stop=0.0),
+        occluded=OccludedConfig(steps=0, learning_rate=4e-3, warm_up=0.1, final_rate=0.2, difference=0.2),
         pseudo_views=PseudoViewConfig(
             count=16,
             pattern="disc",
@@ -54,7 +56,7 @@ def config() -> InversionConfig:
             pitch_offset=0.0,
             erode=0.02,
             blur=0.03,
-            fill="untuned",
+            fill="both",
             hidden_weight=0.2,
         ),
         joint=JointConfig(

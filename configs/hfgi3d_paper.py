@@ -41,7 +41,7 @@ def config() -> InversionConfig:
             regularisation=0.0,
             space="w_plus",
         ),
-        tuning=TuningConfig(steps=500, learning_rate=3e-4, warm_up=0.0, final_rate=1.0, stop_loss=0.06),
+        tuning=TuningConfig(steps=500, learning_rate=3e-4, warm_up=0.0, final_rate=1.0, early_stop=None),
         pseudo_views=PseudoViewConfig(
             count=30,
             pattern="ellipse",

@@ -169,13 +169,29 @@ class LatentConfig:
 
 @dataclass(frozen=True)
 class TuningConfig:
-    """Stage 2: generator tuning on the input alone, until the loss falls to `stop_loss` (HFGI3D section 3.1)."""
+    """Stage 2: generator tuning on the input alone, until its perceptual term is small enough (HFGI3D section 3.1)."""
 
     steps: int = 40
     learning_rate: float = 4e-3
     warm_up: float = 0.1  # share of the steps; Adam's first steps move every weight by the full rate
     final_rate: float = 0.2  # share of the learning rate that is left at the end
-    stop_loss: float = 0.0
+    # Perceptual term (L2, where the loss has no other) at which the stage ends. None: the loss's own, see
+    # losses.EARLY_STOP; 0: never.
+    early_stop: float | None = 0.0
+
+
+@dataclass(frozen=True)
+class OccludedConfig:
+    """Between stages 2 and 3: a second generator, tuned from the pivot on the input without what is foreign to the
+    generator, for the parts that the input hides (HFGI3D figure 2b). Without steps it is the untuned generator."""
+
+    steps: int = 0
+    learning_rate: float = 4e-3
+    warm_up: float = 0.1
+    final_rate: float = 0.2
+    # Pixels that the latent code misses by more, on average over the channels, are left out: the difference map. The
+    # paper gives no value.
+    difference: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -190,8 +206,9 @@ class PseudoViewConfig:
     pitch_offset: float = 0.0
     erode: float = 0.02  # width taken off the mask, in units of the image size
     blur: float = 0.03  # width of the Gaussian (six sigma) that softens its edge
-    # Who paints what the input never shows: the untuned generator, whose hidden parts no fit has touched, or the tuned.
-    fill: Literal["untuned", "tuned"] = "untuned"
+    # Who paints what the input does not show: the tuned generator, the one of `OccludedConfig`, or the latter where
+    # nothing was observed and both have the same surface, and else the former.
+    fill: Literal["tuned", "occluded", "both"] = "both"
     hidden_weight: float = 0.2  # of pixels that a generator made up, in the joint loss
 
 
@@ -217,6 +234,7 @@ class InversionConfig:
     camera: CameraSearchConfig = field(default_factory=CameraSearchConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
     tuning: TuningConfig = field(default_factory=TuningConfig)
+    occluded: OccludedConfig = field(default_factory=OccludedConfig)
     pseudo_views: PseudoViewConfig = field(default_factory=PseudoViewConfig)
     joint: JointConfig = field(default_factory=JointConfig)
 

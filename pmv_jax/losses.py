@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -11,11 +13,38 @@ from pmv_jax.models.perceptual import Lpips, distance
 
 _SCALES = 3
 
+EARLY_STOP = {"lpips_alex": 0.06, "lpips_vgg": 0.12, "gradients": 0.02, "none": 0.003}
+"""Values of the perceptual term (of L2, where there is none) at which a fit of the input has its shape and not yet its
+finest texture, by `LossConfig.perceptual`. That of "lpips_alex" is HFGI3D's (`LPIPS_value_threshold` in its released
+code); PLACEHOLDER"""
+
+
+class Terms(NamedTuple):
+    """The terms of an image loss, scalars, not weighted yet."""
+
+    l2: Array
+    perceptual: Array
+
+    def total(self, config: LossConfig) -> Array:
+        """`l2_weight * L2 + perceptual_weight * perceptual` (HFGI3D eq. 1)."""
+        return config.l2_weight * self.l2 + config.perceptual_weight * self.perceptual
+
+    def watched(self, config: LossConfig) -> Array:
+        """The term that an early stop looks at: the perceptual one, or L2 where there is no other."""
+        return self.l2 if config.perceptual == "none" else self.perceptual
+
 
 def image_loss(
     image: Array, target: Array, config: LossConfig, weight: Array | None = None, lpips: Lpips | None = None
 ) -> Array:
-    """`l2_weight * L2 + perceptual_weight * perceptual` (HFGI3D eq. 1), each a weighted mean over pixels.
+    """The sum of `terms`, which see: a scalar."""
+    return terms(image, target, config, weight, lpips).total(config)
+
+
+def terms(
+    image: Array, target: Array, config: LossConfig, weight: Array | None = None, lpips: Lpips | None = None
+) -> Terms:
+    """L2 and the perceptual term, each a weighted mean over pixels.
 
     Args:
       image, target: [H, W, 3].
@@ -23,9 +52,6 @@ def image_loss(
       weight: [H, W] >= 0; the mean is over all pixels, so that a view of which little is trusted counts little. Pixels
         of weight 0 have no part in any term.
       lpips: the network, for "lpips_vgg" and "lpips_alex" (`lpips_weights.configured`); others do not look at it.
-
-    Returns:
-      A scalar.
 
     Raises:
       ValueError: the term is LPIPS, and its network is missing or the other one.
@@ -40,7 +66,7 @@ def image_loss(
         raise ValueError(f"{config.perceptual} needs its network, not {lpips and lpips.network}")
     else:
         perceptual = distance(lpips, image, target, weight)
-    return config.l2_weight * jnp.mean(squared) + config.perceptual_weight * perceptual
+    return Terms(jnp.mean(squared), perceptual)
 
 
 def gradient_loss(error: Array, weight: Array) -> Array:

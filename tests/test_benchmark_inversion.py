@@ -14,6 +14,7 @@ from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, InversionConfig, RenderingConfig, load_recipe
 from pmv_jax.errors import InputError
 from pmv_jax.generator import Generator
+from pmv_jax.inversion.running import StageRecord
 from tools import benchmark_heads
 from tools import benchmark_inversion as benchmark
 
@@ -28,6 +29,7 @@ class Rendered:
     truth: benchmark_heads.Truth
     image: np.ndarray
     z_depth: np.ndarray
+    stages: tuple[StageRecord, ...] = (StageRecord("latent", 2.0, np.ones(3)),)
 
     def render(self, views: np.ndarray) -> dict[str, np.ndarray]:
         index = [int(np.abs(self.truth.cameras - view).sum(axis=1).argmin()) for view in views]
@@ -73,13 +75,17 @@ def test_methods_take_the_same_steps():
     ours, methods = InversionConfig(), benchmark.methods()
     total = ours.latent.steps + ours.tuning.steps + ours.joint.steps
     for name, config in methods.items():
-        assert config.latent.steps + config.tuning.steps + config.joint.steps == total, name
+        steps = config.latent.steps + config.tuning.steps + config.occluded.steps + config.joint.steps
+        assert steps == total, name
     assert methods["pmv"] == ours
     assert methods["w"].latent.space == "w" and methods["w_plus"].latent.space == "w_plus"
     assert methods["pti"].joint.steps == 0 and methods["pti"].latent == ours.latent
     paper = load_recipe(ROOT / "configs" / "hfgi3d_paper.py")
     assert methods["hfgi3d"].pseudo_views == paper.pseudo_views
     assert methods["hfgi3d"].tuning.learning_rate == paper.tuning.learning_rate
+    diagram = methods["hfgi3d_diagram"]
+    assert diagram.occluded.steps > 0 and diagram.pseudo_views.fill == "occluded"
+    assert diagram.joint == methods["hfgi3d"].joint
     for name in benchmark.ABLATIONS:
         assert methods[name] != ours, name
 
@@ -95,19 +101,23 @@ def bench(truth, tmp_path, monkeypatch):
     """A bench whose inversions render the truth a little darker; `bench.calls` counts them."""
     config = GeneratorConfig(image_resolution=RESOLUTION, rendering=RenderingConfig(neural_resolution=COARSE))
 
-    def invert(image, camera, generator, config):
+    def invert(image, camera, generator, config, state_directory):
         np.testing.assert_array_equal(image, truth.image[0])
         np.testing.assert_array_equal(camera, truth.cameras[0])
         calls.append(config)
+        latent = Path(state_directory, "latent")
+        if not latent.is_dir():
+            latent.mkdir()
+            fresh.append(config)
         return Rendered(truth, truth.image - 0.1, truth.coarse_z_depth)
 
-    calls = []
+    calls, fresh = [], []
     monkeypatch.setattr(benchmark, "invert", invert)
-    return benchmark.Bench(tmp_path, Generator(config, {}), None, None, "fingerprint"), calls
+    return benchmark.Bench(tmp_path, Generator(config, {}), None, None, "fingerprint"), calls, fresh
 
 
 def test_cases_are_computed_once(bench, case):
-    bench, calls = bench
+    bench, calls, _ = bench
     config = InversionConfig()
     first = bench.run(case, "pmv", config)
     again = bench.run(case, "pmv", config)
@@ -126,8 +136,18 @@ def test_cases_are_computed_once(bench, case):
     assert len(calls) == 5 and len(list(bench.folder.glob("*.json"))) == 2
 
 
+def test_methods_share_the_latent_stage_where_it_is_the_same(bench, case):
+    bench, calls, fresh = bench
+    ours = benchmark.methods()
+    for name in ("pti", "pmv", "w", "one view a step"):
+        bench.run(case, name, ours[name])
+    bench.run(case, "pmv", dataclasses.replace(ours["pmv"], seed=1))
+    assert len(calls) == 5
+    assert fresh == [ours["pti"], ours["w"], dataclasses.replace(ours["pmv"], seed=1)]
+
+
 def test_tables_and_sheet(bench, case, tmp_path):
-    bench, _ = bench
+    bench, *_ = bench
     other = dataclasses.replace(case, name="dev-99")
     scores = bench.run(case, "pmv", InversionConfig())
     figures = {"pmv": {case: scores, other: scores | {"novel_psnr": scores["novel_psnr"] + 4, "hidden_psnr": np.nan}}}

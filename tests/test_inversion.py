@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import operator
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from scipy import ndimage
 from small_inversion import CONFIG as TINY
 from small_inversion import SIZE
 
+from pmv_jax import losses
 from pmv_jax.cameras import look_at, yaw_pitch
 from pmv_jax.checkpoints import variable_shapes
 from pmv_jax.config import (
@@ -29,7 +31,7 @@ from pmv_jax.config import (
 )
 from pmv_jax.errors import InputError, NumericalError
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pipeline, pseudo_views
+from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pipeline, pseudo_views, running, tuning
 from pmv_jax.losses import image_loss
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -81,14 +83,15 @@ def bowl(target):
 
     def loss(variables, step, key):
         noise = 1e-3 * jax.random.normal(key, variables["x"].shape)
-        return jnp.sum(jnp.square(variables["x"] + noise - target)) + jnp.square(variables["y"])
+        value = jnp.sum(jnp.square(variables["x"] + noise - target)) + jnp.square(variables["y"])
+        return value, value
 
     return loss
 
 
 @functools.partial(jax.jit, static_argnames="steps")
-def descend(state, target, key, stop_loss, steps=STEPS):
-    state, losses = optimisation.run(jax.value_and_grad(bowl(target)), ADAM, state, key, steps, stop_loss)
+def descend(state, target, key, stop, steps=STEPS):
+    state, losses = optimisation.run(jax.value_and_grad(bowl(target), has_aux=True), ADAM, state, key, steps, stop)
     return state, losses[:steps]
 
 
@@ -113,7 +116,7 @@ def test_a_stopped_loop_changes_nothing_any_more():
     stopped, losses = descend(fresh_state(), target, key, 0.3)
     stop = int(np.argmax(np.asarray(losses) <= 0.3))
     before, _ = descend(fresh_state(), target, key, 0.0, steps=stop)
-    assert 0 < stop < STEPS - 1 and int(stopped.step) == STEPS
+    assert 0 < stop < STEPS - 1 and int(stopped.step) == stop
     # The loss that stops it brings no step.
     for frozen, moving in ((stopped.variables, before.variables), (stopped.optimiser, before.optimiser)):
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), frozen, moving)
@@ -133,11 +136,11 @@ def test_loop_in_chunks_equals_one_run():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_loss_that_is_not_finite_freezes_the_loop(bad):
     def loss(variables, step, key):
-        return jnp.where(step == 5, bad, jnp.sum(jnp.square(variables["x"] - 1)))
+        return jnp.where(step == 5, bad, jnp.sum(jnp.square(variables["x"] - 1))), jnp.ones(())
 
     def run(steps):
         start = optimisation.start({"x": jnp.zeros(3)}, ADAM)
-        return optimisation.run(jax.value_and_grad(loss), ADAM, start, jax.random.key(0), steps)
+        return optimisation.run(jax.value_and_grad(loss, has_aux=True), ADAM, start, jax.random.key(0), steps)
 
     state, losses = run(8)
     assert bool(state.stopped) and np.isfinite(losses[:5]).all() and not np.isfinite(losses[5])
@@ -238,8 +241,8 @@ def invert(config=RECIPE, camera=CAMERA, image=None, **kwargs) -> pipeline.Inver
 
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch):
-    monkeypatch.setattr(pipeline, "CHUNK", 2)
-    monkeypatch.setattr(pipeline, "SAVE_SECONDS", -1.0)  # save after every chunk
+    monkeypatch.setattr(running, "CHUNK", 2)
+    monkeypatch.setattr(running, "SAVE_SHARE", np.inf)  # save after every chunk
 
 
 @functools.cache
@@ -402,7 +405,7 @@ def test_view_cameras_surround_their_centre(centre, pattern):
         assert apart.min() > 0.4
 
 
-def test_hidden_parts_are_the_untuned_generators():
+def test_fill_says_who_paints_the_hidden_parts():
     # Tuning has changed the colours, not the geometry.
     params = jax.tree.map(lambda x: x, generator().params)
     torgb = params["superresolution"]["block1"]["torgb"]
@@ -412,13 +415,64 @@ def test_hidden_parts_are_the_untuned_generators():
         fill: pseudo_views.make(
             tuned, generator(), a_code(3), picture(), CAMERA, config=PseudoViewConfig(count=3, yaw_range=1.5, fill=fill)
         )
-        for fill in ("tuned", "untuned")
+        for fill in ("tuned", "occluded", "both")
     }
-    painted = pseudo_views.render(generator(), a_code(3), views["tuned"].cameras)["image"]
-    same = jnp.abs(views["untuned"].blend - jnp.clip(painted, -1, 1)).max(-1) < 1e-5
-    differs = jnp.abs(views["untuned"].blend - views["tuned"].blend).max(-1) > 1e-5
+    cameras, visible = views["tuned"].cameras, views["tuned"].visibility
+    of = {"tuned": tuned, "occluded": generator()}
+    painted = {name: jnp.clip(pseudo_views.render(g, a_code(3), cameras)["image"], -1, 1) for name, g in of.items()}
+    for name, image in painted.items():
+        hidden = jnp.abs(views[name].blend - image)[visible == 0]
+        assert hidden.size > 0 and hidden.max() < 1e-5, name
+    same = jnp.abs(views["both"].blend - painted["occluded"]).max(-1) < 1e-5
+    differs = jnp.abs(views["both"].blend - views["tuned"].blend).max(-1) > 1e-5
     assert differs.any()  # somewhere the input shows nothing
-    assert same[differs].mean() > 0.5 and not differs[views["tuned"].visibility > 0.999].any()
+    assert same[differs].mean() > 0.5 and not differs[visible > 0.999].any()
+
+
+def test_the_occluded_fit_leaves_out_what_the_pivot_does_not_know():
+    """A patch that the generator does not have: with the map its surroundings are fitted, and the patch is not."""
+    image = picture().copy()
+    image[8:16, 8:16] = 1.0
+    recipe = override(RECIPE, ["tuning.steps=0", "joint.steps=1", "pseudo_views.fill=occluded"])
+    recipe = override(recipe, ["occluded.steps=4", "occluded.learning_rate=1e-2", "occluded.difference=0.9"])
+    ours = invert(recipe, image=image)
+    assert [stage.name for stage in ours.stages] == ["latent", "tuning", "occluded", "joint"]
+    ws = jnp.asarray(ours.ws)
+    mask = np.asarray(pseudo_views.familiar(generator(), ws, jnp.asarray(image), CAMERA, 0.9))
+    made = pipeline.Inversion(generator(), ours.ws, CAMERA, recipe).render(CAMERA[None])["image"][0]
+    np.testing.assert_array_equal(mask, np.abs(np.clip(made, -1, 1) - image).mean(-1) <= 0.9)
+    assert 0 < mask.mean() < 1
+    # The loss is that of the known pixels alone.
+    expected = loss(made, image, recipe.loss, mask)
+    assert ours.stages[2].losses[0] == pytest.approx(float(expected), rel=1e-2)
+
+
+def test_early_stop_watches_the_perceptual_term_of_the_input_alone():
+    """The threshold lies between that term and the sum of both: the fit ends at once, whatever L2 is."""
+    config, views, code = LossConfig(), three_views(), a_code()
+    image = pipeline.Inversion(generator(), np.asarray(code), CAMERA, RECIPE).render(views.cameras[:1])["image"][0]
+    l2, perceptual = losses.terms(jnp.asarray(image), views.images[0], config, views.weights[0])
+    assert l2 > 0.1
+
+    def steps_taken(stop: float) -> jax.Array:
+        plan = fitting.plan(3, weights_rate=1e-4, extra_views=2, view_weight=1.0, stop=stop)
+        state = fitting.start(jnp.array(code), jax.tree.map(jnp.array, generator().params))
+        state, values = fitting.run(
+            state, generator(), views, plan, jnp.float32(0.5), None, jax.random.key(0), 1,
+            loss_config=config, views_at_once=1,
+        )  # fmt: skip
+        assert values[0] > l2 + perceptual  # the pseudo-views' loss is in it too
+        return state.optimiser[0].count
+
+    assert steps_taken(float(perceptual) * 1.01) == 0
+    assert steps_taken(float(perceptual) * 0.99) == 1
+
+
+@pytest.mark.parametrize("perceptual", typing.get_args(typing.get_type_hints(LossConfig)["perceptual"]))
+def test_every_loss_has_its_threshold(perceptual):
+    plan = tuning.single_view_plan(TuningConfig(early_stop=None), LossConfig(perceptual=perceptual))
+    assert plan.stop == pytest.approx(losses.EARLY_STOP[perceptual])
+    assert tuning.single_view_plan(TuningConfig(early_stop=0.5), LossConfig(perceptual=perceptual)).stop == 0.5
 
 
 # ---------------------------------------------------------------------------------------------------------------------

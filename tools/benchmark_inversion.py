@@ -5,8 +5,9 @@
 
 All methods run through the same pipeline, by configuration alone, with the true camera and with the same number of
 optimisation steps in all. `w` and `w_plus` spend them all on the latent code, `pti` all that are left after it on
-tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py; `pmv` is the default recipe. `--ablation`
-adds the default recipe with one thing changed at a time.
+tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py; `hfgi3d_diagram` is the same as the paper's
+figure has it: half of the tuning steps go to a second generator, which paints what the input hides. `pmv` is the
+default recipe. `--ablation` adds the default recipe with one thing changed at a time.
 
 The output directory (default: out/benchmark_<split>) gets table.md and table.csv (means over the heads), cases.csv
 (every head) and sheet.png (truth, renderings, errors). What has been computed is kept in cases/: the same command
@@ -22,7 +23,7 @@ import io
 import json
 import os
 import shutil
-import time
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ from pmv_jax.models.perceptual import Lpips
 from tools import benchmark_heads
 from tools.benchmark_heads import Case, Truth
 
-METHODS = ("w", "w_plus", "pti", "hfgi3d", "pmv")
+METHODS = ("w", "w_plus", "pti", "hfgi3d", "hfgi3d_diagram", "pmv")
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "hidden weight 1": ("pseudo_views.hidden_weight=1",),
     "hidden weight 0": ("pseudo_views.hidden_weight=0",),
@@ -95,12 +96,23 @@ def methods(ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
     ours = InversionConfig() if ours is None else ours
     latent, tuning, joint = ours.latent.steps, ours.tuning.steps, ours.joint.steps
     only_latent = (f"latent.steps={latent + tuning + joint}", "tuning.steps=0", "joint.steps=0")
-    same_steps = (f"latent.steps={latent}", f"tuning.steps={tuning}", f"joint.steps={joint}")
+    paper = override(
+        load_recipe(_PAPER), (f"latent.steps={latent}", f"tuning.steps={tuning}", f"joint.steps={joint}")
+    )
+    diagram = (
+        f"tuning.steps={tuning - tuning // 2}",
+        f"occluded.steps={tuning // 2}",
+        f"occluded.learning_rate={paper.tuning.learning_rate}",
+        "occluded.warm_up=0",
+        "occluded.final_rate=1",
+        "pseudo_views.fill=occluded",
+    )
     return {
         "w": override(ours, ("latent.space=w", *only_latent)),
         "w_plus": override(ours, ("latent.space=w_plus", *only_latent)),
         "pti": override(ours, (f"tuning.steps={tuning + joint}", "joint.steps=0")),
-        "hfgi3d": override(load_recipe(_PAPER), same_steps),
+        "hfgi3d": paper,
+        "hfgi3d_diagram": override(paper, diagram),
         "pmv": ours,
         **{name: override(ours, assignments) for name, assignments in ABLATIONS.items()},
     }
@@ -164,7 +176,7 @@ class Bench:
         return benchmark_heads.truth(case, config.image_resolution, config.rendering.neural_resolution)
 
     def run(self, case: Case, method: str, config: InversionConfig) -> dict[str, float]:
-        """Figures of a case, read if they are there; `seconds` is what the inversion took, compilation included.
+        """Figures of a case, read if they are there; `seconds` is what its stages took, compilation included.
 
         Leaves the renderings of SHOWN_VIEWS beside them, side by side in a PNG.
         """
@@ -175,9 +187,14 @@ class Bench:
         if found is not None and found["request"] == request and self.strip(case, method).is_file():
             return {name: float("nan") if value is None else value for name, value in found["figures"].items()}
         truth = self.truth(case)
-        start = time.monotonic()
-        inversion = invert(truth.image[0], truth.cameras[0], self.generator, config)
-        seconds = time.monotonic() - start
+        with tempfile.TemporaryDirectory(dir=self.folder) as state:
+            latent = self.latent(case, config)
+            if latent.is_dir():
+                shutil.copytree(latent, Path(state, "latent"))
+            inversion = invert(truth.image[0], truth.cameras[0], self.generator, config, state_directory=state)
+            if not latent.is_dir() and Path(state, "latent").is_dir():
+                Path(state, "latent").rename(latent)
+        seconds = sum(stage.seconds for stage in inversion.stages)
         figures = {**score(inversion, truth, self.lpips, self.identity), "seconds": seconds}
         views = np.clip(inversion.render(truth.cameras[list(SHOWN_VIEWS)])["image"], -1, 1)
         images.save_image(self.strip(case, method), np.concatenate(views, axis=1))
@@ -187,6 +204,11 @@ class Bench:
 
     def path(self, case: Case, method: str) -> Path:
         return self.folder / f"{case.name}_{_file_name(method)}.json"
+
+    def latent(self, case: Case, config: InversionConfig) -> Path:
+        """Where the result of stage 1 is kept, for the other methods that have the same."""
+        request = json.dumps([self.fingerprint, vars(case), config.seed, to_dict(config.loss), to_dict(config.latent)])
+        return self.folder / f"{case.name}_latent_{hashlib.sha256(request.encode()).hexdigest()[:12]}"
 
     def strip(self, case: Case, method: str) -> Path:
         return self.path(case, method).with_suffix(".png")
@@ -237,7 +259,7 @@ def write_tables(out: Path, figures: Figures, split: str) -> str:
     lines = [f"Means over heads ({max(heads.values())}) of the split `{split}` on {jax.devices()[0].device_kind}.", ""]
     lines += [table]
     lines += [f"- {name.replace('_', ' ')}: {comparison.COLUMNS[name]}" for name in shown if name in comparison.COLUMNS]
-    lines += ["- seconds: of the inversion, compilation included where the method came first"]
+    lines += ["- seconds: of all stages, compilation included where a program came first"]
     lines += [f"- left out: {', '.join(name.replace('_', ' ') for name in left_out)}"] if left_out else []
     text = "\n".join(lines) + "\n"
     _replace(out / "table.md", text)

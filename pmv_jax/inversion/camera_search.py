@@ -109,23 +109,24 @@ def run(
     image: Array,
     prior: Prior,
     key: Array,
+    steps: int | Array,
     *,
     config: CameraSearchConfig,
     loss_config: LossConfig,
-    steps: int,
 ) -> tuple[optimisation.State, Array]:
     """`steps` steps on angles and w together, against the raw image at low resolution."""
     small, target = _coarse(generator, config), _shrink(image, config.resolution)
 
-    def loss(variables: dict[str, Array], step: Array, key: Array) -> Array:
+    def loss(variables: dict[str, Array], step: Array, key: Array) -> tuple[Array, Array]:
         ws = jnp.tile(variables["w"], (1, generator.config.num_ws, 1))
         planes = small.model.apply(small.variables, ws, method="planes")
         angles = ANGLE_UNIT * variables["angles"]
         camera = to_camera(angles, generator.config, prior.roll)
         features, _ = small.model.apply(small.variables, planes, camera[None], method="render")
-        return image_loss(features[0, ..., :3], target, loss_config) + _penalty(angles, prior, config)
+        value = image_loss(features[0, ..., :3], target, loss_config) + _penalty(angles, prior, config)
+        return value, value
 
-    return optimisation.run(jax.value_and_grad(loss), optimiser(config), state, key, steps)
+    return optimisation.run(jax.value_and_grad(loss, has_aux=True), optimiser(config), state, key, steps)
 
 
 def _penalty(angles: Array, prior: Prior, config: CameraSearchConfig) -> Array:

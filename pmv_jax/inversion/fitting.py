@@ -22,10 +22,10 @@ import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from pmv_jax import losses
 from pmv_jax.config import LossConfig
 from pmv_jax.generator import Generator
 from pmv_jax.inversion import optimisation
-from pmv_jax.losses import image_loss
 from pmv_jax.models.perceptual import Lpips
 
 Tree = Any
@@ -57,7 +57,7 @@ class Plan:
       regularisation: [], weight of the pull of w_plus's rows towards each other, in units of w's variance.
       extra_views: int32 [], random pseudo-views a step, K - 1 at most.
       view_weight: [], of their mean loss, against the input's.
-      stop_loss: [], at which an image is done.
+      stop: [], value of the input's perceptual term at which an image is done (`losses.Terms.watched`).
     """
 
     code_rate: Array
@@ -66,7 +66,7 @@ class Plan:
     regularisation: Array
     extra_views: Array
     view_weight: Array
-    stop_loss: Array
+    stop: Array
 
 
 def plan(
@@ -78,7 +78,7 @@ def plan(
     regularisation: float = 0.0,
     extra_views: int = 0,
     view_weight: float = 0.0,
-    stop_loss: float = 0.0,
+    stop: float = 0.0,
 ) -> Plan:
     """Pads arrays [steps], or numbers that hold for all steps, to the capacity."""
     capacity = -(-max(steps, 1) // _CAPACITY) * _CAPACITY
@@ -93,7 +93,7 @@ def plan(
         jnp.float32(regularisation),
         jnp.int32(extra_views),
         jnp.float32(view_weight),
-        jnp.float32(stop_loss),
+        jnp.float32(stop),
     )
 
 
@@ -139,7 +139,7 @@ def run(
         per_group = {"code": plan.code_rate[step], "params": plan.weights_rate[step]}
         return jnp.concatenate([jnp.full(size[name], rate) for name, rate in per_group.items()])
 
-    def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[Array, Tree]:
+    def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
         noise_key, choice_key = jax.random.split(key)
         code, params = variables["code"], variables["params"]
         noise = plan.noise[step] * w_std * jax.random.normal(noise_key, code.shape)
@@ -152,14 +152,16 @@ def run(
 
         (planes, ws, penalty), paint_vjp = jax.vjp(paint, backbone, code)
 
-        def loss(heads: Tree, planes: Array, ws: Array, group: Views, scales: Array) -> Array:
+        def loss(heads: Tree, planes: Array, ws: Array, group: Views, scales: Array) -> tuple[Array, Array]:
             tuned = generator.with_params(heads)
 
-            def one(view: Views) -> Array:
+            def one(view: Views) -> tuple[Array, Array]:
                 image = tuned.render_view(planes, ws, view.cameras)["image"]
-                return image_loss(image, view.images, loss_config, view.weights, lpips)
+                terms = losses.terms(image, view.images, loss_config, view.weights, lpips)
+                return terms.total(loss_config), terms.watched(loss_config)
 
-            return jnp.sum(scales * jax.vmap(one)(group))
+            values, watched = jax.vmap(one)(group)
+            return jnp.sum(scales * values), watched[0]
 
         others = views.cameras.shape[0] - 1
         order = jnp.concatenate([jnp.zeros(1, jnp.int32), 1 + jax.random.permutation(choice_key, others)])
@@ -167,19 +169,23 @@ def run(
         count = 1 + plan.extra_views
 
         def add_group(i: Array, total: Tree) -> Tree:
+            value, watched, grads = total
             places = i * views_at_once + jnp.arange(views_at_once)
             scales = jnp.where(places == 0, 1.0, plan.view_weight / jnp.maximum(plan.extra_views, 1))
             group = jax.tree.map(lambda x: x[order[places]], views)
-            parts = jax.value_and_grad(loss, (0, 1, 2))(heads, planes, ws, group, scales * (places < count))
-            return jax.tree.map(jnp.add, total, parts)
+            (part, first), part_grads = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(
+                heads, planes, ws, group, scales * (places < count)
+            )
+            return value + part, jnp.where(i == 0, first, watched), jax.tree.map(jnp.add, grads, part_grads)
 
-        zeros = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), (heads, planes, ws)))
+        zero = jnp.zeros(())
+        zeros = (zero, zero, jax.tree.map(jnp.zeros_like, (heads, planes, ws)))
         groups = (count + views_at_once - 1) // views_at_once
-        value, (d_heads, d_planes, d_ws) = jax.lax.fori_loop(0, groups, add_group, zeros)
+        value, watched, (d_heads, d_planes, d_ws) = jax.lax.fori_loop(0, groups, add_group, zeros)
         d_backbone, d_code = paint_vjp((d_planes, d_ws, jnp.ones(())))
-        return value + penalty, {"code": d_code, "params": {**d_heads, **d_backbone}}
+        return (value + penalty, watched), {"code": d_code, "params": {**d_heads, **d_backbone}}
 
-    return optimisation.run(value_and_grad, _adam(rates), state, key, steps, plan.stop_loss)
+    return optimisation.run(value_and_grad, _adam(rates), state, key, steps, plan.stop)
 
 
 def w_plus(code: Array, generator: Generator) -> Array:

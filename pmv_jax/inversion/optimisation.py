@@ -1,4 +1,4 @@
-"""The loop that every stage runs: Adam steps inside `lax.fori_loop`, with a frozen mask in place of a break."""
+"""The loop that every stage runs: Adam steps inside `lax.while_loop`; under `vmap` it ends for each image by itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 Tree = Any
-ValueAndGrad = Callable[[Tree, Array, Array], tuple[Array, Tree]]  # variables, step, key -> loss and its gradient
+# variables, step, key -> (loss, what the early stop watches), gradient of the loss: `jax.value_and_grad(has_aux=True)`.
+ValueAndGrad = Callable[[Tree, Array, Array], tuple[tuple[Array, Array], Tree]]
 
 CHUNK = 20  # most steps of one call; between two calls the host looks at the loss
 
@@ -46,44 +47,59 @@ def run(
     state: State,
     key: Array,
     steps: int | Array,
-    stop_loss: float | Array = 0.0,
+    stop: float | Array = 0.0,
 ) -> tuple[State, Array]:
     """Takes `steps` steps, CHUNK at most; the number may be traced. Step i uses `fold_in(key, i)`, so that the cut into
     chunks changes nothing.
 
-    An image whose loss falls to `stop_loss`, or is not finite, is frozen, parameters and optimiser state alike, before
-    the step that this loss would have brought. Under `vmap` each image has its own mask.
+    An image whose watched value falls to `stop`, or whose loss is not finite, is frozen, parameters and optimiser state
+    alike, before the step that this loss would have brought. Under `vmap` each image has its own mask, and its own
+    number of steps.
 
     Returns:
-      The new state and the loss before each step [CHUNK], zero past `steps`; that of a frozen image is still
-      evaluated, where it froze.
+      The new state and the loss before each step [CHUNK], zero past the last that was evaluated.
     """
     vector, unravel = ravel_pytree(state.variables)
 
-    def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
-        state, losses = carry
-        value, grads = value_and_grad(unravel(state.variables), state.step, jax.random.fold_in(key, state.step))
+    def step(carry: tuple[Array, State, Array]) -> tuple[Array, State, Array]:
+        i, state, losses = carry
+        (value, watched), grads = value_and_grad(
+            unravel(state.variables), state.step, jax.random.fold_in(key, state.step)
+        )
         updates, optimiser_state = optimiser.update(ravel_pytree(grads)[0], state.optimiser, state.variables)
-        stopped = state.stopped | ~(value > stop_loss) | ~jnp.isfinite(value)
+        stopped = ~(watched > stop) | ~jnp.isfinite(value)
         moved = State(state.variables + updates, optimiser_state, state.step + 1, stopped)
-        kept = state.replace(step=state.step + 1, stopped=stopped)
-        return jax.tree.map(lambda new, old: jnp.where(stopped, old, new), moved, kept), losses.at[i].set(value)
+        kept = state.replace(stopped=stopped)
+        state = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), moved, kept)
+        return i + 1, state, losses.at[i].set(value)
 
-    flat, losses = jax.lax.fori_loop(0, steps, step, (state.replace(variables=vector), jnp.zeros(CHUNK)))
+    def goes_on(carry: tuple[Array, State, Array]) -> Array:
+        i, state, _ = carry
+        return (i < steps) & ~state.stopped
+
+    start = jnp.zeros((), jnp.int32), state.replace(variables=vector), jnp.zeros(CHUNK)
+    _, flat, losses = jax.lax.while_loop(goes_on, step, start)
     return flat.replace(variables=unravel(flat.variables)), losses
 
 
+def extended(losses: np.ndarray, latest: Array, steps: int, state: State) -> np.ndarray:
+    """Losses [done] of the steps before and `latest` [CHUNK], of a call with `steps` steps that led to `state`; the
+    last of them is the one that stopped it, if it was stopped."""
+    length = int(state.step) + 1 - len(losses) if state.stopped else steps
+    return np.concatenate([losses, np.asarray(latest)[:length]])
+
+
 def in_chunks(
-    run: Callable[[State, int], tuple[State, Array]], state: State, losses: np.ndarray, steps: int, chunk: int = CHUNK
+    run: Callable[[State, int], tuple[State, Array]], state: State, losses: np.ndarray, steps: int
 ) -> Iterator[tuple[State, np.ndarray]]:
     """Takes an optimisation to `steps` steps; after each chunk gives the state and the losses of all steps so far.
 
     Args:
-      run: takes a number of steps, `chunk` at most, and returns what `run` above does.
+      run: takes a number of steps, CHUNK at most, and returns what `run` above does.
       state, losses: where it stands, and the losses [done] of the steps before.
     """
-    while len(losses) < steps:
-        length = min(chunk, steps - len(losses))
+    while len(losses) < steps and not state.stopped:
+        length = min(CHUNK, steps - len(losses))
         state, latest = run(state, length)
-        losses = np.concatenate([losses, np.asarray(latest)[:length]])
+        losses = extended(losses, latest, length, state)
         yield state, losses

@@ -1,12 +1,14 @@
-"""The whole method for one image: camera, latent code, tuning, pseudo-views, joint tuning (HFGI3D figure 2)."""
+"""The whole method for one image: camera, latent code, tuning, pseudo-views, joint tuning (HFGI3D figure 2).
+
+It is defined once, by `stages`. `invert` takes one image through them, `batch` many at a time.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-import math
-import time
-from collections.abc import Callable
+from collections.abc import Generator as Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +18,16 @@ import numpy as np
 from jax import Array
 
 from pmv_jax import checkpoints, lpips_weights
-from pmv_jax.config import GeneratorConfig, InversionConfig, from_dict, to_dict
-from pmv_jax.errors import InputError, NumericalError
+from pmv_jax.config import CameraSearchConfig, GeneratorConfig, InversionConfig, LossConfig, from_dict, to_dict
+from pmv_jax.errors import InputError
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pseudo_views, tuning
-from pmv_jax.inversion.optimisation import CHUNK
+from pmv_jax.inversion import camera_search, fitting, latent, pseudo_views, tuning
+from pmv_jax.inversion.optimisation import State
 from pmv_jax.inversion.pseudo_views import PseudoViews
+from pmv_jax.inversion.running import Fitted, ImageRun, Progress, Stage, StageRecord
+from pmv_jax.models.perceptual import Lpips
 
-Variables = dict[str, Any]  # code and params
-Progress = Callable[[str, int, int, float], None]  # stage, steps done, steps in all, loss
-
-SAVE_SECONDS = 20.0  # time between two saves of resumable state
 _FORMAT = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class StageRecord:
-    """What a stage did. `losses` [steps] are those before each step."""
-
-    name: str
-    seconds: float
-    losses: np.ndarray
-
-    @property
-    def steps(self) -> int:
-        return len(self.losses)
-
-    @property
-    def loss_first(self) -> float:
-        return float(self.losses[0]) if self.steps else float("nan")
-
-    @property
-    def loss_last(self) -> float:
-        return float(self.losses[-1]) if self.steps else float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,47 +132,9 @@ def invert(
       NumericalError: a loss became NaN or infinite.
     """
     config = InversionConfig() if config is None else config
-    size = generator.config.image_resolution
-    image = jnp.asarray(image, jnp.float32)
-    if image.shape != (size, size, 3):
-        raise InputError(f"image of shape {image.shape}; this generator takes [{size}, {size}, 3]")
-    if not bool(jnp.isfinite(image).all()):
-        raise InputError("image has values that are not finite")
-    lpips = lpips_weights.configured(config.loss) if config.loss.uses_lpips else None
-    runner = _Runner(jax.random.key(config.seed), progress, None if state_directory is None else Path(state_directory))
-
-    if camera is None:
-        camera = _search_camera(runner, generator, image, config, camera_guess)
-    camera = jnp.asarray(camera, jnp.float32)
-    stats = latent.statistics(generator, camera)
-    room = config.pseudo_views.count if config.joint.steps else 0
-    alone = fitting.single_view(image, camera, room)
-    side_by_side = fitting.views_at_once(config.joint.views_per_step)
-
-    def fit(name: str, plan: fitting.Plan, steps: int, start: Variables, views: fitting.Views) -> Variables:
-        fixed = {"loss_config": config.loss, "views_at_once": side_by_side}
-        return runner.stage(
-            name,
-            steps,
-            lambda: fitting.start(*_copy((start["code"], start["params"]))),
-            lambda state, key, n: fitting.run(state, generator, views, plan, stats.std, lpips, key, n, **fixed),
-        )
-
-    start = {"code": latent.average(generator, stats, config.latent), "params": generator.params}
-    pivot = fit("latent", latent.plan(config.latent), config.latent.steps, start, alone)
-    ws = fitting.w_plus(pivot["code"], generator)
-    tuned = fit("tuning", tuning.single_view_plan(config.tuning), config.tuning.steps, pivot, alone)
-    made = None
-    if config.joint.steps:
-        made = pseudo_views.make(
-            generator.with_params(tuned["params"]), generator, ws, image, camera, config=config.pseudo_views
-        )
-        views = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b]), alone, made.targets())
-        origin = pivot if config.joint.reset_generator else tuned
-        tuned = fit("joint", tuning.joint_plan(config.joint), config.joint.steps, origin, views)
-    return Inversion(
-        generator.with_params(tuned["params"]), np.asarray(ws), np.asarray(camera), config, tuple(runner.records), made
-    )
+    course = stages(image, camera, generator, config, camera_guess)
+    inversion, records = _run(ImageRun(course, config.seed, progress, state_directory), generator)
+    return dataclasses.replace(inversion, stages=records)
 
 
 def search_camera(
@@ -204,13 +145,64 @@ def search_camera(
 ) -> np.ndarray:
     """Stage 0 alone: the camera [25] of one image [H, W, 3], see `invert`."""
     config = InversionConfig() if config is None else config
-    runner = _Runner(jax.random.key(config.seed), None, None)
-    return np.asarray(_search_camera(runner, generator, jnp.asarray(image, jnp.float32), config, guess))
+    course = _camera_stages(jnp.asarray(image, jnp.float32), generator, config, guess)
+    return np.asarray(_run(ImageRun(course, config.seed), generator)[0])
 
 
-def _search_camera(
-    runner: _Runner, generator: Generator, image: Array, config: InversionConfig, guess: np.ndarray | Array | None
-) -> Array:
+def stages(
+    image: np.ndarray | Array,
+    camera: np.ndarray | Array | None,
+    generator: Generator,
+    config: InversionConfig,
+    camera_guess: np.ndarray | Array | None = None,
+) -> Coroutine[Stage, Fitted, Inversion]:
+    """The method as a coroutine: yields each fit it asks for, is sent what came of it, and returns the Inversion.
+
+    Whoever drives it decides where and with how many others the fits are run. Arguments and errors: see `invert`.
+    """
+    size = generator.config.image_resolution
+    image = jnp.asarray(image, jnp.float32)
+    if image.shape != (size, size, 3):
+        raise InputError(f"image of shape {image.shape}; this generator takes [{size}, {size}, 3]")
+    if not bool(jnp.isfinite(image).all()):
+        raise InputError("image has values that are not finite")
+    program = _FitViews(config.loss, fitting.views_at_once(config.joint.views_per_step))
+    program.network()  # if its weights are not there, better now
+    if camera is None:
+        camera = yield from _camera_stages(image, generator, config, camera_guess)
+    camera = jnp.asarray(camera, jnp.float32)
+    stats = latent.statistics(generator, camera)
+    room = config.pseudo_views.count if config.joint.steps else 0
+    alone = fitting.single_view(image, camera, room)
+
+    def fit(name: str, plan: fitting.Plan, steps: int, code: Array, params: Any, views: fitting.Views) -> Stage:
+        return Stage(name, steps, program, fitting.start(*_copy((code, params))), (views, plan, stats.std))
+
+    code = latent.average(generator, stats, config.latent)
+    pivot = (yield fit("latent", latent.plan(config.latent), config.latent.steps, code, generator.params, alone))[0]
+    code, plan = pivot["code"], tuning.single_view_plan(config.tuning, config.loss)
+    ws = fitting.w_plus(code, generator)
+    params = (yield fit("tuning", plan, config.tuning.steps, code, pivot["params"], alone))[0]["params"]
+    occluded = pivot["params"]
+    if config.occluded.steps:
+        mask = pseudo_views.familiar(generator, ws, image, camera, config.occluded.difference)
+        known, plan = alone._replace(weights=mask * alone.weights), tuning.occluded_plan(config.occluded)
+        occluded = (yield fit("occluded", plan, config.occluded.steps, code, occluded, known))[0]["params"]
+    made = None
+    if config.joint.steps:
+        tuned, other = generator.with_params(params), generator.with_params(occluded)
+        made = pseudo_views.make(tuned, other, ws, image, camera, config=config.pseudo_views)
+        views = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b]), alone, made.targets())
+        origin = pivot["params"] if config.joint.reset_generator else params
+        plan = tuning.joint_plan(config.joint)
+        params = (yield fit("joint", plan, config.joint.steps, code, origin, views))[0]["params"]
+    return Inversion(generator.with_params(params), np.asarray(ws), np.asarray(camera), config, pseudo_views=made)
+
+
+def _camera_stages(
+    image: Array, generator: Generator, config: InversionConfig, guess: np.ndarray | Array | None
+) -> Coroutine[Stage, Fitted, Array]:
+    """Stage 0 as a coroutine: gives the camera [25]."""
     search = config.camera
     stats = latent.statistics(generator, camera_search.to_camera(jnp.zeros(2), generator.config))
     if guess is None:
@@ -219,70 +211,54 @@ def _search_camera(
     else:
         prior = camera_search.around(jnp.asarray(guess, jnp.float32), search)
         tried = prior.angles[None]
+    program = _RefineCamera(search, config.loss)
     results = []
     for index, angles in enumerate(tried):
-        variables = runner.stage(
-            f"camera_{index + 1}",
-            search.refine_steps,
-            lambda angles=angles: camera_search.start(angles, stats, search),
-            lambda state, key, steps: camera_search.run(
-                state, generator, image, prior, key, config=search, loss_config=config.loss, steps=steps
-            ),
-        )
-        results.append((runner.records[-1].loss_last, camera_search.ANGLE_UNIT * variables["angles"]))
-    angles = min(results, key=lambda result: result[0])[1]
-    return camera_search.to_camera(angles, generator.config, prior.roll)
+        start = camera_search.start(angles, stats, search)
+        results.append((yield Stage(f"camera_{index + 1}", search.refine_steps, program, start, (image, prior))))
+    best = min(results, key=lambda fitted: fitted.loss)
+    return camera_search.to_camera(camera_search.ANGLE_UNIT * best.variables["angles"], generator.config, prior.roll)
 
 
-class _Runner:
-    """Runs stages chunk by chunk on the host's side: progress, records, resumable state, the check for NaN."""
+@dataclasses.dataclass(frozen=True)
+class _FitViews:
+    """`fitting.run` as a program."""
 
-    def __init__(self, key: Array, progress: Progress | None, directory: Path | None) -> None:
-        self.key, self.progress, self.directory = key, progress, directory
-        self.records: list[StageRecord] = []
+    loss: LossConfig
+    views_at_once: int
 
-    def stage(
-        self,
-        name: str,
-        steps: int,
-        start: Callable[[], optimisation.State],
-        run: Callable[[optimisation.State, Array, int], tuple[optimisation.State, Array]],
-    ) -> Any:
-        """Runs a stage to its end, from its saved state if there is one, and returns its variables."""
-        key = jax.random.fold_in(self.key, len(self.records))
-        state, losses, seconds = self._load(name, start())
-        begun = saved = time.monotonic()
-        if self.progress:
-            self.progress(name, len(losses), steps, math.nan)
-        chunks = optimisation.in_chunks(lambda state, n: run(state, key, n), state, losses, steps, CHUNK)
-        for state, losses in chunks:
-            if not np.isfinite(losses).all():
-                step = int(np.argmin(np.isfinite(losses)))
-                raise NumericalError(
-                    f"stage {name}: the loss is {losses[step]} at step {step}; "
-                    f"try a lower learning rate (--set {name.split('_')[0]}.learning_rate=...)"
-                )
-            if self.progress:
-                self.progress(name, len(losses), steps, float(losses[-1]))
-            now = time.monotonic()
-            if len(losses) >= steps or now - saved > SAVE_SECONDS:
-                self._save(name, state, losses, seconds + now - begun)
-                saved = now
-        self.records.append(StageRecord(name, seconds + time.monotonic() - begun, losses))
-        return state.variables
+    def network(self) -> Lpips | None:
+        return _lpips(self.loss) if self.loss.uses_lpips else None
 
-    def _save(self, name: str, state: optimisation.State, losses: np.ndarray, seconds: float) -> None:
-        if self.directory is not None:
-            leaves = {f"{i:04d}": leaf for i, leaf in enumerate(jax.tree.leaves(state))}
-            tree = {"state": leaves, "losses": losses, "seconds": np.float64(seconds)}
-            checkpoints.save_tree(self.directory / name, tree, replace=True)
+    def __call__(
+        self, state: State, generator: Generator, network: Lpips | None, own: Any, key: Array, steps: Array
+    ) -> tuple[State, Array]:
+        fixed = {"loss_config": self.loss, "views_at_once": self.views_at_once}
+        return fitting.run(state, generator, *own, network, key, steps, **fixed)
 
-    def _load(self, name: str, state: optimisation.State) -> tuple[optimisation.State, np.ndarray, float]:
-        if self.directory is None or not (self.directory / name).is_dir():
-            return state, np.zeros(0, np.float32), 0.0
-        tree = checkpoints.load_tree(self.directory / name)
-        leaves = [jnp.asarray(tree["state"][key]) for key in sorted(tree["state"])]
-        return jax.tree.unflatten(jax.tree.structure(state), leaves), tree["losses"], float(tree["seconds"])
+
+@dataclasses.dataclass(frozen=True)
+class _RefineCamera:
+    """`camera_search.run` as a program."""
+
+    search: CameraSearchConfig
+    loss: LossConfig
+
+    def network(self) -> None:
+        return None
+
+    def __call__(
+        self, state: State, generator: Generator, network: None, own: Any, key: Array, steps: Array
+    ) -> tuple[State, Array]:
+        return camera_search.run(state, generator, *own, key, steps, config=self.search, loss_config=self.loss)
+
+
+def _run(run: ImageRun, generator: Generator) -> tuple[Any, tuple[StageRecord, ...]]:
+    """Takes one image through its stages: the result, and what was run."""
+    while (stage := run.stage) is not None:
+        network = stage.program.network()
+        run.advance(*stage.program(run.state, generator, network, stage.own, run.key, run.chunk))
+    return run.result, tuple(run.records)
 
 
 def _copy(tree: Any) -> Any:
@@ -290,4 +266,5 @@ def _copy(tree: Any) -> Any:
     return jax.tree.map(jnp.array, tree)
 
 
+_lpips = functools.cache(lpips_weights.configured)  # one for all images
 _render = jax.jit(pseudo_views.render)

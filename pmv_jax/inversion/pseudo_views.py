@@ -65,17 +65,19 @@ def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: Gene
 
 @functools.partial(jax.jit, static_argnames=("config",))
 def make(
-    tuned: Generator, untuned: Generator, ws: Array, image: Array, camera: Array, *, config: PseudoViewConfig
+    tuned: Generator, occluded: Generator, ws: Array, image: Array, camera: Array, *, config: PseudoViewConfig
 ) -> PseudoViews:
     """Pseudo-views from the geometry of a tuned generator.
 
-    What the image shows well is warped. What it shows edge-on is what the tuned generator makes of it. What it never
-    shows is the untuned generator's: tuning on one view has left its marks there, and nothing held it back. But only
-    where both have the same surface, or the outline of one head would be painted beside that of the other.
+    What the image shows well is warped, the rest is painted by a generator: in the paper's figure by one that was tuned
+    for it, in the released code by the one that gave the geometry (`fill` "occluded" and "tuned"). With "both", what
+    the image shows edge-on is what the tuned generator makes of it, and what it never shows is the other's: tuning on
+    one view has left its marks there, and nothing held it back. But only where both have the same surface, or the
+    outline of one head would be painted beside that of the other.
 
     Args:
       tuned: after stage 2.
-      untuned: before it.
+      occluded: for the parts that the input hides.
       ws: pivot [num_ws, w_dim].
       image, camera: the input [H, W, 3], [25].
     """
@@ -86,15 +88,24 @@ def make(
     warped = jax.vmap(lambda z, c: visibility.warp(image, z_depth[0], camera, z, c))(z_depth[1:], targets)
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
     fill = rendered["image"][1:]
-    if config.fill == "untuned":
-        before = render(untuned, ws, targets)
-        z_before = cameras.ray_distance_to_z_depth(before["ray_distance"], targets)
-        share = jax.vmap(_untouched)(warped.observed, z_depth[1:], z_before)[..., None]
-        fill = share * before["image"] + (1 - share) * fill
+    if config.fill != "tuned":
+        other = render(occluded, ws, targets)
+        share = jnp.ones(())
+        if config.fill == "both":
+            other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], targets)
+            share = jax.vmap(_untouched)(warped.observed, z_depth[1:], other_z_depth)[..., None]
+        fill = share * other["image"] + (1 - share) * fill
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
     weight = visible + config.hidden_weight * (1 - visible)
     return PseudoViews(targets, warped.colour, visible, blend, weight)
+
+
+def familiar(generator: Generator, ws: Array, image: Array, camera: Array, threshold: float) -> Array:
+    """The paper's difference map (HFGI3D figure 2b): 1 where the pivot ws [num_ws, w_dim] comes close to the image
+    [H, W, 3] as seen by the camera [25], 0 where the image has what the generator does not know -> [H, W]."""
+    made = render(generator, ws, camera[None])["image"][0]
+    return (jnp.mean(jnp.abs(jnp.clip(made, -1, 1) - image), axis=-1) <= threshold).astype(jnp.float32)
 
 
 def render(generator: Generator, ws: Array, cameras: Array) -> dict[str, Array]:
@@ -123,10 +134,10 @@ def soften(mask: Array, erode: float, blur: float) -> Array:
     return mask
 
 
-def _untouched(observed: Array, z_depth: Array, z_before: Array) -> Array:
-    """Share of the untuned generator in what is hidden [H, W]: where nothing was observed [H, W], nor has the surface
-    moved between z_before and z_depth [h, w]."""
-    same = jnp.clip(1.5 - jnp.abs(z_depth - z_before) / _SAME_SURFACE, 0.0, 1.0)
+def _untouched(observed: Array, z_depth: Array, other_z_depth: Array) -> Array:
+    """Share of the other generator in what is hidden [H, W]: where nothing was observed [H, W], and the surfaces are
+    the same, by their depths [h, w]."""
+    same = jnp.clip(1.5 - jnp.abs(z_depth - other_z_depth) / _SAME_SURFACE, 0.0, 1.0)
     same = jax.image.resize(-_dilate(-same, _EDGE / 2), observed.shape, "bilinear")
     return same * (1 - _dilate(observed, _EDGE))
 

@@ -1,17 +1,25 @@
-"""Stages 2 and 4: tuning the generator's weights around the pivot, on the input alone or with the pseudo-views."""
+"""Stages 2 and 4: tuning the generator's weights around the pivot, on the input alone or with the pseudo-views; and the
+separate tuning for occluded parts."""
 
 from __future__ import annotations
 
 import numpy as np
 import optax
 
-from pmv_jax.config import JointConfig, TuningConfig
+from pmv_jax import losses
+from pmv_jax.config import JointConfig, LossConfig, OccludedConfig, TuningConfig
 from pmv_jax.inversion import fitting
 
 
-def single_view_plan(config: TuningConfig) -> fitting.Plan:
-    """Stage 2: the input alone, until its loss falls to `stop_loss`."""
-    return fitting.plan(config.steps, weights_rate=_rates(config), stop_loss=config.stop_loss)
+def single_view_plan(config: TuningConfig, loss: LossConfig) -> fitting.Plan:
+    """Stage 2: the input alone, until its perceptual term falls to `early_stop`."""
+    stop = losses.EARLY_STOP[loss.perceptual] if config.early_stop is None else config.early_stop
+    return fitting.plan(config.steps, weights_rate=_rates(config), stop=stop)
+
+
+def occluded_plan(config: OccludedConfig) -> fitting.Plan:
+    """For the occluded parts: the input alone, as far as `fitting.Views.weights` lets it count."""
+    return fitting.plan(config.steps, weights_rate=_rates(config))
 
 
 def joint_plan(config: JointConfig) -> fitting.Plan:
@@ -21,7 +29,7 @@ def joint_plan(config: JointConfig) -> fitting.Plan:
     )
 
 
-def _rates(config: TuningConfig | JointConfig) -> np.ndarray:
+def _rates(config: TuningConfig | OccludedConfig | JointConfig) -> np.ndarray:
     """Learning rates [steps]: after a linear warm-up a cosine down to `final_rate` times the peak."""
     peak = config.learning_rate
     schedule = optax.warmup_cosine_decay_schedule(
