@@ -1,12 +1,12 @@
 """Measures edits on procedural heads, whose attributes and surfaces are known.
 
-    python -m tools.benchmark_editing --part latent [--heads N] [--examples N] [--generator DIR] [--out DIR]
-    python -m tools.benchmark_editing --part texture [--heads N] [--out DIR]
+    python -m tools.benchmark_editing --part latent [--edited-heads N] [--examples N] [--embedding arcface.onnx]
+    python -m tools.benchmark_editing --part texture [--edited-heads N] [--dev] [--set KEY=VALUE] [--out DIR]
 
 `latent`: heads of the generator are moved by one unit of each named direction. What has become of their attributes is
 re-estimated from the rendering by regressors that have seen renderings of other heads only. Reported are the share of
 heads that changed the right way, the mean change, the largest change of another attribute, and how much the picture
-changed where the attribute is not (`REGIONS`): identity.
+changed where the attribute is not (`REGIONS`): identity, for which --embedding adds the similarity of face embeddings.
 
 `texture`: each head of the split is inverted from one picture; a decal is painted on that picture, truly rendered on
 the head's surface, and edited in. Compared with the truth at 0.3 radians to both sides: PSNR inside the decal, and mean
@@ -36,6 +36,7 @@ from pmv_jax.config import InversionConfig, JointConfig, override
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.errors import InputError
 from pmv_jax.generator import Generator
+from pmv_jax.identity import IdentityModel, load_identity_model
 from pmv_jax.inversion import fitting, latent, optimisation, tuning
 from pmv_jax.inversion.pipeline import Inversion, invert, load_inversion
 from tools import benchmark_heads, decals, find_directions
@@ -56,9 +57,10 @@ _COMPONENTS = 300  # of pictures, that attributes are read from
 _SIDE = 48  # pixels of these pictures, rendered without super-resolution: enough for what is read from them
 
 _PART = flags.DEFINE_enum("part", None, ["latent", "texture"], "What to measure. Required.")
-_HEADS = flags.DEFINE_integer("heads", None, "Number of heads. Default: 50 latent, 12 texture.", lower_bound=1)
+_COUNT = flags.DEFINE_integer("edited-heads", None, "Number of heads. Default: 50 latent, 12 texture.", lower_bound=1)
 _SAMPLES = flags.DEFINE_integer("examples", 1000, "Heads that the regressors learn from.", lower_bound=100)
-_SPLIT = flags.DEFINE_enum("split", "test", list(benchmark_heads.FIRST_SEEDS), "Heads of the part texture.")
+_DEV = flags.DEFINE_bool("dev", False, "Part texture: heads for choices, in place of those for reporting.")
+_EMBEDDING = flags.DEFINE_string("embedding", None, "Face-embedding network as ONNX, for the similarity of identity.")
 for _name in ("generator", "out", "set", "help"):
     flags.declare_key_flag(_name)
 
@@ -86,7 +88,9 @@ class Regressor:
         return (pictures.reshape(len(pictures), -1) - self.mean) @ self.basis @ self.weights + self.offset
 
 
-def latent_part(generator: Generator, found: directions.DirectionFile, count: int, samples: int) -> dict[str, Any]:
+def latent_part(
+    generator: Generator, found: directions.DirectionFile, count: int, samples: int, identity: IdentityModel | None
+) -> dict[str, Any]:
     """Figures for each of NAMED; the regressors' own accuracy on unseen heads is `r2`."""
     z, w = find_directions.sample(generator, samples, seed=101)
     regressor = Regressor(_render(generator, w, "learning"), _parameters(z))
@@ -116,6 +120,7 @@ def latent_part(generator: Generator, found: directions.DirectionFile, count: in
             "leaks_into": heads.PARAMETERS[other],
             "change_everywhere": float(difference.mean()),
             "change_elsewhere": float(difference[:, outside].mean()) if name in REGIONS else None,
+            "identity": None if identity is None else float(identity.similarity(before, after).mean()),
         }
     return rows
 
@@ -278,7 +283,8 @@ def main() -> None:
     config = generator.config
     if _PART.value == "latent":
         found = directions.load_directions(directory / directions.DEFAULT_FILE, config.num_ws, config.w_dim)
-        rows = latent_part(generator, found, _HEADS.value or 50, _SAMPLES.value)
+        identity = load_identity_model(_EMBEDDING.value) if _EMBEDDING.value else None
+        rows = latent_part(generator, found, _COUNT.value or 50, _SAMPLES.value, identity)
         (out / "latent.json").write_text(json.dumps(rows, indent=1) + "\n")
         for name, row in rows.items():
             print(name, {key: round(x, 3) if isinstance(x, float) else x for key, x in row.items()})
@@ -286,7 +292,7 @@ def main() -> None:
     path = out / "cases.json"
     done = json.loads(path.read_text()) if path.is_file() else {}
     sheet = []
-    for case in tqdm(benchmark_heads.cases(_SPLIT.value, _HEADS.value or 12)):
+    for case in tqdm(benchmark_heads.cases("dev" if _DEV.value else "test", _COUNT.value or 12)):
         if case.name not in done:
             done[case.name], rows = texture_case(case, generator, out / "inversions")
             path.write_text(json.dumps(done, indent=1) + "\n")
