@@ -10,7 +10,6 @@ import dataclasses
 import importlib.metadata
 import io
 import json
-import math
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -225,28 +224,26 @@ def _mesh_data(mesh: Mesh) -> dict[str, Any]:
     return {**encoded, "wide": wide, "faces": len(mesh.faces), "vertices": len(mesh.vertices)}
 
 
-def _curves(losses: dict[str, np.ndarray]) -> str:
-    """Loss curves of every stage as one SVG element, lines and text in the page's colour of text."""
-    losses = {name: values for name, values in losses.items() if len(values)}
-    if not losses:
-        return ""
-    columns = min(3, len(losses))
-    rows = math.ceil(len(losses) / columns)
-    figure = Figure(figsize=(3.2 * columns, 2.1 * rows), layout="constrained")
+def _curves(losses: dict[str, np.ndarray]) -> list[str]:
+    """Loss curves, an SVG element for each stage, lines and text in the page's colour of text."""
+    return [_curve(name.replace("_", " "), values) for name, values in losses.items() if len(values)]
+
+
+def _curve(name: str, values: np.ndarray) -> str:
+    figure = Figure(figsize=(3.2, 2.1), layout="constrained")
     figure.patch.set_alpha(0)
-    for index, (name, values) in enumerate(losses.items()):
-        axes = figure.add_subplot(rows, columns, index + 1)
-        axes.patch.set_alpha(0)
-        axes.plot(np.arange(1, len(values) + 1), values, color="#2a9d8f", linewidth=1.8)
-        if np.min(values) > 0 and np.max(values) > 5 * np.min(values):
-            axes.set_yscale("log")
-        axes.set_title(f"{name.replace('_', ' ')}: {values[0]:.3g} to {values[-1]:.3g}", color=_INK, fontsize=9)
-        axes.tick_params(which="both", colors=_INK, labelsize=7)
-        axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
-        axes.set_xlabel("step", color=_INK, fontsize=8)
-        for side, spine in axes.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color(_INK)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    axes.plot(np.arange(1, len(values) + 1), values, color="#2a9d8f", linewidth=1.8)
+    if np.min(values) > 0 and np.max(values) > 5 * np.min(values):
+        axes.set_yscale("log")
+    axes.set_title(f"{name}: {values[0]:.3g} to {values[-1]:.3g}", color=_INK, fontsize=9)
+    axes.tick_params(which="both", colors=_INK, labelsize=7)
+    axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
+    axes.set_xlabel("step", color=_INK, fontsize=8)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_INK)
     buffer = io.StringIO()
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()

@@ -1,12 +1,12 @@
 """Measures edits on procedural heads, whose attributes and surfaces are known.
 
-    python -m tools.benchmark_editing --part latent [--heads N] [--examples N] [--generator DIR] [--out DIR]
-    python -m tools.benchmark_editing --part texture [--heads N] [--out DIR]
+    python -m tools.benchmark_editing --part latent [--edited-heads N] [--examples N] [--embedding arcface.onnx]
+    python -m tools.benchmark_editing --part texture [--edited-heads N] [--dev] [--set KEY=VALUE] [--out DIR]
 
 `latent`: heads of the generator are moved by one unit of each named direction. What has become of their attributes is
 re-estimated from the rendering by regressors that have seen renderings of other heads only. Reported are the share of
 heads that changed the right way, the mean change, the largest change of another attribute, and how much the picture
-changed where the attribute is not (`REGIONS`): identity.
+changed where the attribute is not (`REGIONS`): identity, for which --embedding adds the similarity of face embeddings.
 
 `texture`: each head of the split is inverted from one picture; a decal is painted on that picture, truly rendered on
 the head's surface, and edited in. Compared with the truth at 0.3 radians to both sides: PSNR inside the decal, and mean
@@ -30,12 +30,13 @@ import scipy.ndimage
 from absl import flags
 from tqdm import tqdm
 
-from pmv_jax import cameras, directions, editing, entry, images
+from pmv_jax import cameras, directions, editing, entry, frames, images
 from pmv_jax.checkpoints import load_generator
 from pmv_jax.config import InversionConfig, JointConfig, override
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.errors import InputError
 from pmv_jax.generator import Generator
+from pmv_jax.identity import IdentityModel, load_identity_model
 from pmv_jax.inversion import fitting, latent, optimisation, tuning
 from pmv_jax.inversion.pipeline import Inversion, invert, load_inversion
 from tools import benchmark_heads, decals, find_directions
@@ -53,12 +54,13 @@ TURN = 0.3  # radians to both sides of the painted view
 _CHANGED = 0.1  # difference of a channel that makes a pixel the decal's
 _MARGIN = 4  # pixels around a decal that count as neither inside nor outside
 _COMPONENTS = 300  # of pictures, that attributes are read from
-_SMALL = 64  # pixels a side of what they are read from
+_SIDE = 48  # pixels of these pictures, rendered without super-resolution: enough for what is read from them
 
 _PART = flags.DEFINE_enum("part", None, ["latent", "texture"], "What to measure. Required.")
-_HEADS = flags.DEFINE_integer("heads", None, "Number of heads. Default: 50 latent, 12 texture.", lower_bound=1)
-_SAMPLES = flags.DEFINE_integer("examples", 2000, "Heads that the regressors learn from.", lower_bound=100)
-_SPLIT = flags.DEFINE_enum("split", "test", list(benchmark_heads.FIRST_SEEDS), "Heads of the part texture.")
+_COUNT = flags.DEFINE_integer("edited-heads", None, "Number of heads. Default: 50 latent, 12 texture.", lower_bound=1)
+_SAMPLES = flags.DEFINE_integer("examples", 1000, "Heads that the regressors learn from.", lower_bound=100)
+_DEV = flags.DEFINE_bool("dev", False, "Part texture: heads for choices, in place of those for reporting.")
+_EMBEDDING = flags.DEFINE_string("embedding", None, "Face-embedding network as ONNX, for the similarity of identity.")
 for _name in ("generator", "out", "set", "help"):
     flags.declare_key_flag(_name)
 
@@ -69,10 +71,10 @@ for _name in ("generator", "out", "set", "help"):
 
 
 class Regressor:
-    """Reads the 24 parameters from frontal pictures: ridge regression on their principal components."""
+    """Reads the 24 parameters from frontal pictures [N, H, W, 3]: ridge regression on their principal components."""
 
     def __init__(self, pictures: np.ndarray, p: np.ndarray) -> None:
-        x = _features(pictures)
+        x = pictures.reshape(len(pictures), -1)
         self.mean, self.offset = x.mean(0), p.mean(0)
         left, size, right = np.linalg.svd(x - self.mean, full_matrices=False)
         count = min(_COMPONENTS, len(x) // 3)
@@ -83,16 +85,12 @@ class Regressor:
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """[N, H, W, 3] -> [N, 24]."""
-        return (_features(pictures) - self.mean) @ self.basis @ self.weights + self.offset
+        return (pictures.reshape(len(pictures), -1) - self.mean) @ self.basis @ self.weights + self.offset
 
 
-def _features(pictures: np.ndarray) -> np.ndarray:
-    count, side = len(pictures), pictures.shape[1]
-    block = side // _SMALL
-    return pictures.reshape(count, _SMALL, block, _SMALL, block, 3).mean((2, 4)).reshape(count, -1)
-
-
-def latent_part(generator: Generator, found: directions.DirectionFile, count: int, samples: int) -> dict[str, Any]:
+def latent_part(
+    generator: Generator, found: directions.DirectionFile, count: int, samples: int, identity: IdentityModel | None
+) -> dict[str, Any]:
     """Figures for each of NAMED; the regressors' own accuracy on unseen heads is `r2`."""
     z, w = find_directions.sample(generator, samples, seed=101)
     regressor = Regressor(_render(generator, w, "learning"), _parameters(z))
@@ -122,13 +120,25 @@ def latent_part(generator: Generator, found: directions.DirectionFile, count: in
             "leaks_into": heads.PARAMETERS[other],
             "change_everywhere": float(difference.mean()),
             "change_elsewhere": float(difference[:, outside].mean()) if name in REGIONS else None,
+            "identity": None if identity is None else float(identity.similarity(before, after).mean()),
         }
     return rows
 
 
 def _render(generator: Generator, w: np.ndarray, name: str) -> np.ndarray:
-    parts = [find_directions.render(generator, w[i : i + 50]) for i in tqdm(range(0, len(w), 50), desc=f"{name:<12}")]
+    """Frontal pictures [N, _SIDE, _SIDE, 3] of codes [N, w_dim]."""
+    camera, codes = editing.frontal(generator.config, 1)[0], jnp.asarray(w, jnp.float32)
+    parts = [_views(generator, codes[i : i + 25], camera) for i in tqdm(range(0, len(w), 25), desc=f"{name:<12}")]
     return np.clip(np.concatenate(parts), -1, 1)
+
+
+@jax.jit
+def _views(generator: Generator, w: jax.Array, camera: jax.Array) -> jax.Array:
+    def one(code: jax.Array) -> jax.Array:
+        planes = generator.planes(jnp.broadcast_to(code, (generator.config.num_ws, len(code))))
+        return frames.march(generator, planes, camera, _SIDE)[0][..., :3]
+
+    return jax.lax.map(one, w)
 
 
 def _parameters(z: np.ndarray) -> np.ndarray:
@@ -273,7 +283,8 @@ def main() -> None:
     config = generator.config
     if _PART.value == "latent":
         found = directions.load_directions(directory / directions.DEFAULT_FILE, config.num_ws, config.w_dim)
-        rows = latent_part(generator, found, _HEADS.value or 50, _SAMPLES.value)
+        identity = load_identity_model(_EMBEDDING.value) if _EMBEDDING.value else None
+        rows = latent_part(generator, found, _COUNT.value or 50, _SAMPLES.value, identity)
         (out / "latent.json").write_text(json.dumps(rows, indent=1) + "\n")
         for name, row in rows.items():
             print(name, {key: round(x, 3) if isinstance(x, float) else x for key, x in row.items()})
@@ -281,7 +292,7 @@ def main() -> None:
     path = out / "cases.json"
     done = json.loads(path.read_text()) if path.is_file() else {}
     sheet = []
-    for case in tqdm(benchmark_heads.cases(_SPLIT.value, _HEADS.value or 12)):
+    for case in tqdm(benchmark_heads.cases("dev" if _DEV.value else "test", _COUNT.value or 12)):
         if case.name not in done:
             done[case.name], rows = texture_case(case, generator, out / "inversions")
             path.write_text(json.dumps(done, indent=1) + "\n")
