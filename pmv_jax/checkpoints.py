@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from flax import traverse_util
 
 from pmv_jax import config as config_lib
@@ -146,6 +147,10 @@ def save_tree(directory: str | Path, tree: Tree, replace: bool = False) -> None:
     Raises:
       InputError: the directory exists (and not `replace`), cannot be written, or the disk is full.
     """
+    if "://" in str(directory):  # an object store: Orbax itself sees to it that it is there whole or not at all
+        with _checkpointer() as checkpointer:
+            checkpointer.save(directory, jax.tree.map(np.asarray, tree), force=replace)
+        return
     with _appearing(directory, replace) as partial:
         _write(partial, tree)
 
@@ -156,12 +161,12 @@ def load_tree(directory: str | Path) -> Tree:
     Raises:
       InputError: there is no checkpoint, or it is damaged.
     """
-    directory = Path(directory).absolute()
+    directory = epath.Path(directory)
     if not directory.is_dir():
         raise InputError(f"{directory}: no such directory; a saved tree of arrays is missing or incomplete")
     try:
         with _checkpointer() as checkpointer:
-            tree = checkpointer.restore(directory)
+            tree = checkpointer.restore(directory if "://" in str(directory) else Path(directory).absolute())
     except Exception as error:  # Orbax and TensorStore have no common type for "this is damaged"
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise InputError(f"{directory}: the checkpoint cannot be read ({reason}); restore or write it again") from error
@@ -187,8 +192,12 @@ def _reserve(path: Path, size: int) -> None:
 
 
 def _checkpointer() -> ocp.Checkpointer:
+    # Each process saves what is its own, and waits for no other.
+    process = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(process, {process}, f"process{process}")
     # OCDBT packs all arrays into a few files; without it every array is a directory.
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True))
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True, multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 @contextlib.contextmanager

@@ -13,23 +13,26 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import scipy.ndimage
 from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from pmv_jax import cameras, directions, lpips_weights
-from pmv_jax.config import GeneratorConfig
+from pmv_jax.config import GeneratorConfig, LossConfig
 from pmv_jax.directions import Direction
 from pmv_jax.errors import InputError, NumericalError
 from pmv_jax.generator import Generator, Tree
-from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pseudo_views, tuning, visibility
+from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pseudo_views, visibility
 from pmv_jax.inversion.pipeline import Inversion, StageRecord
+from pmv_jax.losses import image_loss
+from pmv_jax.models.perceptual import Lpips
 
 RANGE = 3.0  # standard deviations from the average head: what 1 head in 370 lies beyond, along one direction
-_ADAM_EPSILON = 1e-8  # in `fitting`
+_RENDERING = ("decoder", "superresolution")  # the weights that make pictures of planes
 _SMALLEST_CHANGE = 12 / 127.5  # of a channel that counts as paint
 _SMALLEST_SPOT = 3  # pixels
 _LARGEST_NOISE = 8 / 127.5  # that a lossy format makes
@@ -121,46 +124,21 @@ class Painting(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TextureConfig:
-    """How a painting gets into the weights: tuning as in `config.JointConfig`, on targets that differ in it alone."""
+    """How a painting gets into a head, by Adam: into its tri-planes, as an offset of them in units of their standard
+    deviation, and for what is finer than they are, into the weights that render them."""
 
-    steps: int = 50
-    learning_rate: float = 3e-2
-    warm_up: float = 0.1
-    final_rate: float = 0.05
-    views_per_step: int = 2
-    view_weight: float = 1.5
+    steps: int = 80
+    planes_rate: float = 0.05  # learning rate of the planes' offset
+    weights_rate: float = 0.03  # of the decoder's and the super-resolution's weights
+    warm_up: float = 0.1  # share of the steps
+    final_rate: float = 0.05  # share of the learning rates that is left at the end
+    views_per_step: int = 2  # random ones, beside the painted one
+    view_weight: float = 1.5  # of their mean loss, against the painted view's
     emphasis: float = 8.0  # weight of painted pixels on top of the 1 of all others: they are few
-    # Learning rate of what is shared by the whole head, against that of weights that have a place on the planes
-    # (`BackboneConfig.spatial_maps`). A generator without such weights learns with all it has, at the full rate.
-    # Measured on one head: 0.05 fits paint 0.6 dB better, and changes the rest half as much again.
-    shared_rate: float = 0.0
-    floor: float = 1e-6  # gradients below it hardly move a weight; plain Adam moves all weights alike, which is drift
-
-
-@flax.struct.dataclass
-class _Offset(Generator):
-    """A generator whose parameters are given as offsets from `base` in units of `unit`: to a fit by Adam, these units
-    are learning rates per weight, and, beside Adam's constant of 1e-8, the size of gradients that count."""
-
-    base: Tree
-    unit: Tree
-
-    def with_params(self, params: Tree) -> Generator:
-        moved = {
-            name: jax.tree.map(lambda base, unit, offset: base + unit * offset, self.base[name], self.unit[name], part)
-            for name, part in params.items()
-        }
-        return super().with_params(moved)
-
-
-def _offset(generator: Generator, config: TextureConfig) -> tuple[_Offset, float]:
-    """The generator by offsets, and the learning rate of the offsets."""
-    named = jax.tree_util.tree_map_with_path(lambda path, _: "spatial_map" in str(path[-1]), generator.params)
-    shared = config.shared_rate if any(jax.tree.leaves(named)) else 1.0
-    scale = _ADAM_EPSILON / config.floor
-    unit = jax.tree.map(lambda has_place: jnp.float32(scale * (1.0 if has_place else shared)), named)
-    offset = _Offset(generator.config, generator.variables, generator.params, unit)
-    return offset, config.learning_rate / scale
+    # Adam's epsilon: what has smaller gradients hardly moves, where plain Adam moves all alike: that would be drift, on
+    # all that is not painted. The planes' is for a plane of one texel; the more there are, the less each one counts.
+    planes_floor: float = 1.6
+    weights_floor: float = 1e-5
 
 
 def changed_region(
@@ -228,11 +206,14 @@ def paint(
     config: TextureConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Inversion, np.ndarray]:
-    """Tunes the weights until the painting is there from all sides, and nothing else has changed.
+    """Tunes the head until the painting is there from all sides, and nothing else has changed.
 
     Targets are the inversion's own renderings, with the painting warped in where the painted surface is seen; where it
     turns away or the painting cannot tell, nothing is asked for. All views count everywhere else, so that there is no
-    drift. The code stays: moves along directions and paintings commute, but for what a move does to the surface.
+    drift. What is tuned is an offset of the tri-planes, which becomes a parameter of the generator
+    (`BackboneConfig.plane_map`): unlike the weights of the backbone's convolutions, a texel has a place, and changes
+    nothing beyond. With it are tuned the few weights that make pictures of planes. The code stays: moves along
+    directions and paintings commute, but for what a move does to the surface.
 
     Args:
       shown: [H, W, 3], the picture that the inversion stands for.
@@ -245,38 +226,122 @@ def paint(
       NumericalError: the loss became NaN or infinite.
     """
     config = TextureConfig() if config is None else config
-    generator, ws, camera = inversion.generator, jnp.asarray(inversion.ws), jnp.asarray(inversion.camera)
-    around = pseudo_views.view_cameras(camera, inversion.config.pseudo_views, generator.config)
-    if not np.array_equal(painting.camera, inversion.camera):
+    generator, ws, camera = _with_plane_map(inversion.generator), jnp.asarray(inversion.ws), inversion.camera
+    around = pseudo_views.view_cameras(jnp.asarray(camera), inversion.config.pseudo_views, generator.config)
+    if not np.array_equal(painting.camera, camera):
         around = around.at[-1].set(camera)  # the input's view is to be held as well
     everyone = jnp.concatenate([jnp.asarray(painting.camera)[None], around])
-    views, amounts = _targets(generator, ws, jnp.asarray(painting.image), jnp.asarray(painting.mask), everyone, config)
+    views, _ = _targets(generator, ws, jnp.asarray(painting.image), jnp.asarray(painting.mask), everyone, config)
 
-    loss, side_by_side = inversion.config.loss, fitting.views_at_once(config.views_per_step)
+    loss = inversion.config.loss
     lpips = lpips_weights.configured(loss) if loss.uses_lpips else None
-    offset, rate = _offset(generator, config)
-    plan = tuning.views_plan(dataclasses.replace(config, learning_rate=rate))
-    std = latent.statistics(generator, camera).std
-    state = fitting.start(jnp.array(ws), jax.tree.map(jnp.zeros_like, generator.params))
-    key, losses = jax.random.key(inversion.config.seed), np.zeros(0, np.float32)
-    fixed = {"loss_config": loss, "views_at_once": side_by_side}
-    begun = time.monotonic()
-    run = lambda state, n: fitting.run(state, offset, views, plan, std, lpips, key, n, **fixed)  # noqa: E731
-    chunks = optimisation.in_chunks(run, state, losses, config.steps)
-    for state, losses in chunks:  # noqa: B007
+    planes = _planes(generator, ws)
+    variables = {"offset": jnp.zeros_like(planes), "weights": {name: generator.params[name] for name in _RENDERING}}
+    start = optimisation.start(jax.tree.map(jnp.array, variables), _adam(config, variables))
+    key, begun = jax.random.key(inversion.config.seed), time.monotonic()
+
+    def run(state: optimisation.State, steps: int) -> tuple[optimisation.State, Array]:
+        return _tune(state, generator, ws, planes, views, lpips, key, steps, config=config, loss_config=loss)
+
+    for state, losses in optimisation.in_chunks(run, start, np.zeros(0, np.float32), config.steps):  # noqa: B007
         if not np.isfinite(losses).all():
             raise NumericalError("the texture edit's loss is not finite; is the painting in [-1, 1]?")
         if progress:
             progress(len(losses), config.steps)
     name = f"texture_{sum(stage.name.startswith('texture') for stage in inversion.stages) + 1}"
     record = StageRecord(name, time.monotonic() - begun, losses)
+    tuned = generator.with_params({**generator.params, **state.variables["weights"]})
     painted = dataclasses.replace(
         inversion,
-        generator=generator.with_params(offset.with_params(state.variables["params"]).params),
+        generator=_add_to_planes(tuned, state.variables["offset"] * jnp.std(planes)),
         stages=(*inversion.stages, record),
         pseudo_views=None,
     )
     return painted, _paint_shown(inversion, painting, shown)
+
+
+def _with_plane_map(generator: Generator) -> Generator:
+    """The same generator, with a parameter to be added to its planes; zero, if there was none."""
+    config = generator.config
+    if config.backbone.plane_map:
+        return generator
+    size, channels = config.backbone.plane_resolution, 3 * config.backbone.plane_channels
+    config = dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, plane_map=True))
+    return _set_plane_map(generator.replace(config=config), jnp.zeros((size, size, channels)))
+
+
+def _set_plane_map(generator: Generator, plane_map: Array) -> Generator:
+    params = generator.params
+    synthesis = {**params["backbone"]["synthesis"], "plane_map": plane_map}
+    return generator.with_params({**params, "backbone": {**params["backbone"], "synthesis": synthesis}})
+
+
+def _add_to_planes(generator: Generator, offset: Array) -> Generator:
+    """Adds [3, H, W, C] to what `Generator.planes` gives, whatever the code."""
+    side_by_side = offset.transpose(1, 2, 0, 3).reshape(*offset.shape[1:3], -1)
+    return _set_plane_map(generator, generator.params["backbone"]["synthesis"]["plane_map"] + side_by_side)
+
+
+@jax.jit
+def _planes(generator: Generator, ws: Array) -> Array:
+    return generator.planes(ws)
+
+
+def _adam(config: TextureConfig, variables: Tree) -> optax.GradientTransformation:
+    """For all variables as one vector; each of the two parts has its rate and its epsilon."""
+    texels = variables["offset"][0, ..., 0].size
+
+    def by_part(offset: float, weights: float) -> Array:
+        full = lambda part, value: jax.tree.map(lambda x: jnp.full(x.shape, value), part)  # noqa: E731
+        parts = {"offset": full(variables["offset"], offset), "weights": full(variables["weights"], weights)}
+        return ravel_pytree(parts)[0]
+
+    warm_up = round(config.warm_up * config.steps)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0 if warm_up else 1.0, 1.0, warm_up, config.steps, config.final_rate
+    )
+    epsilon = by_part(config.planes_floor / texels, config.weights_floor)
+    rate = by_part(config.planes_rate, config.weights_rate)
+    return optax.chain(optax.scale_by_adam(eps=epsilon), optax.scale_by_schedule(lambda step: -schedule(step) * rate))
+
+
+@functools.partial(jax.jit, static_argnames=("config", "loss_config"), donate_argnames=("state",))
+def _tune(
+    state: optimisation.State,
+    generator: Generator,
+    ws: Array,
+    planes: Array,
+    views: fitting.Views,
+    lpips: Lpips | None,
+    key: Array,
+    steps: Array,
+    *,
+    config: TextureConfig,
+    loss_config: LossConfig,
+) -> tuple[optimisation.State, Array]:
+    """`steps` steps; each sees the painted view, the first, and `views_per_step` random others."""
+    count = config.views_per_step
+    scales = jnp.array([1.0] + [config.view_weight / count] * count)
+    side_by_side = fitting.views_at_once(count)
+    unit = jnp.std(planes)
+
+    def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
+        def loss(variables: Tree, view: fitting.Views, scale: Array) -> Array:
+            tuned = generator.with_params({**generator.params, **variables["weights"]})
+            image = tuned.render_view(planes + unit * variables["offset"], ws, view.cameras)["image"]
+            return scale * image_loss(image, view.images, loss_config, view.weights, lpips)
+
+        others = 1 + jax.random.permutation(key, len(views.cameras) - 1)[:count]
+        chosen = jax.tree.map(lambda x: x[jnp.append(0, others)], views)
+        parts = jax.lax.map(
+            lambda one: jax.value_and_grad(loss)(variables, *one),
+            (chosen, scales),
+            batch_size=None if side_by_side == 1 else side_by_side,
+        )
+        value, grads = jax.tree.map(lambda part: part.sum(0), parts)
+        return (value, value), grads
+
+    return optimisation.run(value_and_grad, _adam(config, state.variables), state, key, steps)
 
 
 def _paint_shown(inversion: Inversion, painting: Painting, shown: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from absl import flags
 from pmv_jax.errors import InputError, NumericalError, disk_problem
 
 EXIT_BAD_INPUT = 2
+EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 75  # sysexits.h EX_TEMPFAIL
 
 GENERATOR = flags.DEFINE_string("generator", None, "Directory of a generator. Default: the demo generator.")
@@ -35,8 +36,8 @@ RESUME = flags.DEFINE_bool("resume", False, "Continue an interrupted run; leave 
 _HELP = flags.DEFINE_bool("help", False, "Show this help.", short_name="h")
 
 
-def run(main: Callable[[], None]) -> NoReturn:
-    """Parses the command line, runs `main`, and exits with the project's exit codes.
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Parses the command line, runs `main`, and exits with the project's exit codes, or the one that `main` returns.
 
     To be called as `run(main)` by a module that runs as `__main__`. Its docstring and its flags, with those it adopts
     from here (`flags.adopt_module_key_flags(entry)`), are the text of `--help`.
@@ -49,7 +50,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         if _HELP.value:
             print(_help_text(sys.modules["__main__"]))
         else:
-            main()
+            sys.exit(main() or 0)
         sys.exit(0)
     except (flags.Error, InputError, NumericalError) as error:
         _fail(str(error), EXIT_BAD_INPUT)

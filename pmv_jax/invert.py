@@ -1,7 +1,9 @@
-"""Inverts one photograph: one picture in, a head that can be rendered from anywhere out.
+"""Inverts photographs: one picture in, a head that can be rendered from anywhere out; or many at a time.
 
     python -m pmv_jax.invert --image FILE [--face N | --landmarks FILE | --camera FILE | --noalign] [--generator DIR]
                              [--config FILE.py] [--set KEY=VALUE]... [--out DIR] [--seed N] [--force | --resume]
+    python -m pmv_jax.invert --images 'DIR/*.png' | FILE.txt | FILE.csv | FILE.jsonl | dataset.json [--batch N]
+                             [--multihost] [--strict] [--log-dir DIR] [...]
 
 The picture (PNG, JPEG or WebP) is any photograph of a face. With the extra `pmv_jax[face]` the face is found, cropped
 as EG3D crops FFHQ, and its camera estimated from its landmarks (alignment.png shows how); then the generator refines
@@ -13,7 +15,13 @@ tuned generator (inversion/).
     python -m pmv_jax.invert --image portrait.png
     python -m pmv_jax.invert --image portrait.png --camera portrait.npy --set tuning.steps=200 --out fine
 
-Exit codes: 0 done, 2 bad input or usage, 75 interrupted (--resume continues).
+With --images each picture gets such a directory inside --out, beside index.html, results.csv and failures.jsonl. All
+devices are used, and with --multihost all hosts. The same command goes on where it was stopped. docs/batch.md says
+what a manifest may hold, and how to launch on a TPU pod, with SLURM, and on one machine.
+
+    python -m pmv_jax.invert --images 'photos/*.jpg' --out heads
+
+Exit codes: 0 done, 2 bad input or usage, 3 some images of a batch failed, 75 interrupted (--resume continues).
 """
 
 # Only ever run as `__main__`: as an attribute of the package, `pmv_jax.invert` is the function of the same name.
@@ -22,31 +30,24 @@ Exit codes: 0 done, 2 bad input or usage, 75 interrupted (--resume continues).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import os
 import sys
 import time
-import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
 
-import numpy as np
 from absl import flags
-from PIL import Image
 from tqdm import tqdm
 
-from pmv_jax import entry, workspace
-from pmv_jax.camera_files import load_camera
-from pmv_jax.config import GeneratorConfig, InversionConfig, load_recipe, override, to_dict
+from pmv_jax import entry, inputs, manifest, workspace
+from pmv_jax.config import InversionConfig, load_recipe, override
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.errors import InputError
-from pmv_jax.images import open_image, to_square
 
-if TYPE_CHECKING:
-    from pmv_jax.faces.portrait import Portrait
-
-_IMAGE = flags.DEFINE_string("image", None, "Picture to invert. Required.")
+_IMAGE = flags.DEFINE_string("image", None, "Picture to invert. This or --images is required.")
+_IMAGES = flags.DEFINE_string(
+    "images", None, "Pictures to invert: a quoted pattern, a manifest (.txt, .csv, .jsonl), or an EG3D dataset.json."
+)
 _CAMERA = flags.DEFINE_string(
     "camera", None, "Its camera: .npy or .json with EG3D's 25 numbers, or an EG3D dataset.json. Default: search for it."
 )
@@ -55,49 +56,103 @@ _LANDMARKS = flags.DEFINE_string(
     "landmarks", None, "Five lines 'x y' in pixels: eyes, nose tip, mouth corners, left first. Default: detect them."
 )
 _ALIGN = flags.DEFINE_bool("align", True, "Find the face and crop to it; --noalign takes the central square.")
+_BATCH = flags.DEFINE_integer(
+    "batch", None, "With --images: pictures at a time on each device. Default: what fits, 8 at most.", lower_bound=1
+)
+_WRITERS = flags.DEFINE_integer(
+    "writers", 1, "With --images: results written at a time, beside the optimisation; 0: in its place.", lower_bound=0
+)
+_STRICT = flags.DEFINE_bool("strict", False, "With --images: stop at the first picture that fails.")
+_LOG_DIR = flags.DEFINE_string("log-dir", None, "With --images: directory for scalars as JSON lines.")
+_MULTIHOST = flags.DEFINE_bool(
+    "multihost", False, "With --images: start jax.distributed, and take this process's share. On SLURM, GKE: automatic."
+)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where JAX cannot find it out itself.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are; with --coordinator.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is; with --coordinator.")
+_BATCH_FLAGS = ("batch", "writers", "strict", "log-dir", "multihost", "coordinator", "num_processes", "process_id")
 flags.adopt_module_key_flags(entry)
 
 
-def main() -> None:
+def main() -> int:
+    if bool(_IMAGE.value) == bool(_IMAGES.value):
+        problem = "--image is missing" if not _IMAGE.value else "--image and --images exclude each other"
+        raise InputError(f"{problem}; give a picture, as --image portrait.png, or many, as --images 'photos/*.png'")
+    return _invert_many() if _IMAGES.value else _invert_one()
+
+
+def _invert_one() -> int:
     start = time.monotonic()
-    if not _IMAGE.value:
-        raise InputError("--image is missing; give the picture to invert, for example --image portrait.png")
-    image_path = Path(_IMAGE.value)
-    out = Path(os.path.abspath(entry.OUT.value or Path("out", image_path.stem)))
+    given = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]) if flag.present]
+    foreign = [name for name in given if name in _BATCH_FLAGS]
+    if foreign:
+        raise InputError(f"--{foreign[0]} is for --images; leave it away with --image")
+    out = Path(os.path.abspath(entry.OUT.value or Path("out", Path(_IMAGE.value).stem)))
     force, resume = entry.FORCE.value, entry.RESUME.value
 
     # Everything that can be wrong is found out before anything is created or computed, the cheap checks first.
     workspace.check(out, force=force, resume=resume)
     if resume and workspace.is_finished(out):
         print(f"{out} is finished; nothing to do")
-        return
-    config = _config()
-    picture = open_image(image_path)
-    _check_exclusive()
-    camera = None if _CAMERA.value is None else load_camera(_CAMERA.value, image_path)
-    generator_directory = Path(entry.GENERATOR.value or default_generator_directory()).resolve()
+        return 0
+    photograph = inputs.read(_entry(_IMAGE.value), _config())
+    generator_directory = _generator_directory()
 
     from pmv_jax.checkpoints import load_generator
+    from pmv_jax.inversion import pipeline
+    from pmv_jax.result import write_result
 
     generator = load_generator(generator_directory)
-    portrait = None if camera is not None or not _ALIGN.value else _find_face(picture, generator.config, config, force)
-    resolution = generator.config.image_resolution
-    image = to_square(picture, resolution) if portrait is None else portrait.crop(picture, resolution)
-    guess = None if portrait is None else portrait.pose.camera
+    target = inputs.align(photograph, generator.config, force)
     workspace.check_space(out, _space_needed(generator_directory))
-
-    request = {
-        "image": hashlib.sha256(image.tobytes()).hexdigest(),
-        "camera": None if camera is None else camera.tolist(),
-        "landmarks": None if portrait is None else portrait.landmarks.tolist(),
-        "generator": str(generator_directory),
-        "config": to_dict(config),
-    }
-    with workspace.open_workspace(out, request, force=force, resume=resume) as space:
-        figures = _invert(image, camera, guess, generator, config, space)
-        if portrait is not None:
-            _write_alignment(space.result, picture, portrait, image, generator)
+    request = target.request(str(generator_directory))
+    with workspace.open_workspace(out, request, force=force, resume=resume) as space, _ProgressBars() as bars:
+        inversion = pipeline.invert(
+            target.image,
+            target.camera,
+            generator,
+            photograph.config,
+            progress=bars.update,
+            state_directory=space.state,
+            camera_guess=target.guess,
+        )
+        progress = lambda done, total: bars.update("rendering", done, total)  # noqa: E731
+        figures = write_result(space.result, inversion, target.image, progress, title=Path(_IMAGE.value).stem)
+        target.write_alignment(space.result, generator)
     print(f"PSNR {figures['psnr']:.2f} dB in {time.monotonic() - start:.0f} s: {out}")
+    return 0
+
+
+def _invert_many() -> int:
+    for flag in (_CAMERA, _FACE, _LANDMARKS):
+        if flag.value is not None:
+            raise InputError(f"--{flag.name} is for one --image; a manifest has it line by line")
+    images = manifest.read(_IMAGES.value)
+    config = _config()
+    generator_directory = _generator_directory()
+    default = PurePosixPath(_IMAGES.value)
+    default = default.stem if default.suffix.lower() in manifest.KINDS else default.parent.name
+    out = entry.OUT.value or f"out/{default or 'images'}"
+
+    from pmv_jax import cluster
+
+    cluster.start(_MULTIHOST.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+
+    from pmv_jax import job
+
+    options = job.Options(
+        batch=_BATCH.value,
+        writers=_WRITERS.value,
+        align=_ALIGN.value,
+        force=entry.FORCE.value,
+        strict=_STRICT.value,
+        log_directory=_LOG_DIR.value,
+    )
+    return job.run(images, out if "://" in out else os.path.abspath(out), generator_directory, config, options)
+
+
+def _entry(image: str) -> manifest.Entry:
+    return manifest.Entry(image, _CAMERA.value, _LANDMARKS.value, _FACE.value, _ALIGN.value)
 
 
 def _config() -> InversionConfig:
@@ -106,82 +161,8 @@ def _config() -> InversionConfig:
     return config if entry.SEED.value is None else dataclasses.replace(config, seed=entry.SEED.value)
 
 
-def _check_exclusive() -> None:
-    given = {
-        "--camera": _CAMERA.value is not None,
-        "--landmarks": _LANDMARKS.value is not None,
-        "--face": _FACE.value is not None,
-        "--noalign": not _ALIGN.value,
-    }
-    names = [name for name, is_given in given.items() if is_given]
-    if len(names) > 1:
-        raise InputError(f"{' and '.join(names)} exclude each other; each says in its own way where the face is")
-
-
-def _find_face(picture: Image.Image, family: GeneratorConfig, config: InversionConfig, force: bool) -> Portrait | None:
-    """The face to invert; None where the central square has to do, which a warning then says."""
-    from pmv_jax.faces import detection, landmark_files, portrait
-
-    about = {
-        "pivot": family.camera_pivot,
-        "radius": family.camera_radius,
-        "focal": family.camera_focal,
-        "yaw_range": config.camera.yaw_range,
-        "force": force,
-    }
-    if _LANDMARKS.value is not None:
-        landmarks = landmark_files.load_landmarks(_LANDMARKS.value)
-        found = portrait.from_landmarks(picture, _IMAGE.value, landmarks, **about)
-    elif _FACE.value is None and not detection.is_available():
-        warnings.warn(
-            "face detection is not installed (pip install 'pmv_jax[face]'); "
-            "taking the central square and searching for the camera",
-            stacklevel=2,
-        )
-        return None
-    else:
-        found = portrait.from_detection(picture, _IMAGE.value, _FACE.value, **about)
-    if found.is_ambiguous and _FACE.value is None:
-        warnings.warn(
-            f"{len(found.faces)} faces, two or more nearly as large; taking the largest, see faces.png in the result "
-            "for the numbers that --face takes",
-            stacklevel=2,
-        )
-    return found
-
-
-def _write_alignment(
-    directory: Path, picture: Image.Image, portrait: Portrait, image: np.ndarray, generator: Any
-) -> None:
-    from pmv_jax.faces.drawing import write_alignment
-    from pmv_jax.inversion.camera_search import average_head
-
-    write_alignment(directory, picture, portrait, image, np.asarray(average_head(generator, portrait.pose.camera)))
-
-
-def _invert(
-    image: np.ndarray,
-    camera: np.ndarray | None,
-    guess: np.ndarray | None,
-    generator: Any,
-    config: InversionConfig,
-    space: workspace.Workspace,
-) -> dict[str, Any]:
-    from pmv_jax.inversion import pipeline
-    from pmv_jax.result import write_result
-
-    with _ProgressBars() as bars:
-        inversion = pipeline.invert(
-            image,
-            camera,
-            generator,
-            config,
-            progress=bars.update,
-            state_directory=space.state,
-            camera_guess=guess,
-        )
-        progress = lambda done, total: bars.update("rendering", done, total)  # noqa: E731
-        return write_result(space.result, inversion, image, progress, title=Path(_IMAGE.value).stem)
+def _generator_directory() -> Path:
+    return Path(entry.GENERATOR.value or default_generator_directory()).resolve()
 
 
 def _space_needed(generator_directory: Path) -> int:

@@ -107,13 +107,14 @@ def add_edit(path: str | Path, edit: Edit) -> None:
     page = Path(path).read_text(encoding="utf-8")
     if page.count(_EDIT_MARK) != 1:
         raise ValueError(f"{path} is no report that an edit can be added to")
-    section = _environment().get_template("edit.html").render(
+    section = environment().get_template("edit.html").render(
         before=_picture(edit.before), after=_picture(edit.after)
     )
     Path(path).write_text(page.replace(_EDIT_MARK, section), encoding="utf-8")
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Of all templates."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("pmv_jax"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -123,7 +124,7 @@ def render_html(report: Report) -> str:
     """The whole page as text."""
     figures = report.figures
     turntable = report.turntable
-    return _environment().get_template("report.html").render(
+    return environment().get_template("report.html").render(
         title=report.title,
         pictures={
             "input": _picture(report.image),

@@ -35,6 +35,7 @@ def write_result(
     image: np.ndarray,
     progress: frames.Progress | None = None,
     title: str = "Inversion",
+    peak_memory: int | None = None,
 ) -> dict[str, Any]:
     """Renders an inversion and writes every file of its result.
 
@@ -44,6 +45,7 @@ def write_result(
       image: what was inverted [H, W, 3] in [-1, 1], at the generator's resolution.
       progress: called with the number of views rendered so far and of all.
       title: of the report.
+      peak_memory: bytes that the inversion took; None is the most that this process ever used.
 
     Returns:
       What `metrics.json` holds.
@@ -73,7 +75,7 @@ def write_result(
     if mesh is not None:
         mesh_files.write_mesh(directory / "mesh.glb", mesh)
     inversion.save(directory / "inversion")
-    figures, config = measure(inversion, image, reconstruction), to_dict(inversion.config)
+    figures, config = measure(inversion, image, reconstruction, peak_memory), to_dict(inversion.config)
     page = report.Report(
         title=title,
         image=image,
@@ -93,12 +95,15 @@ def write_result(
     return figures
 
 
-def measure(inversion: Inversion, image: np.ndarray, reconstruction: np.ndarray) -> dict[str, Any]:
+def measure(
+    inversion: Inversion, image: np.ndarray, reconstruction: np.ndarray, peak_memory: int | None = None
+) -> dict[str, Any]:
     """The contents of `metrics.json`, as plain data. A figure that is not finite or not known is None.
 
     Args:
       inversion: for its camera, seed and stages.
       image, reconstruction: [H, W, 3] in [-1, 1].
+      peak_memory: see `write_result`.
     """
     figures = {name: float(jax.jit(function)(image, reconstruction)) for name, function in _METRICS.items()}
     return {
@@ -107,7 +112,7 @@ def measure(inversion: Inversion, image: np.ndarray, reconstruction: np.ndarray)
         "camera": [float(value) for value in inversion.camera],
         "seed": inversion.config.seed,
         "device": jax.devices()[0].device_kind,
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak_memory_bytes() if peak_memory is None else peak_memory,
         "stages": [
             {
                 "name": stage.name,

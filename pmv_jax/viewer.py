@@ -23,6 +23,7 @@ from PIL import Image
 from pmv_jax import camera_paths, directions, editing, images, viewing
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.directions import Direction
+from pmv_jax.errors import InputError
 from pmv_jax.inversion.pipeline import Inversion, load_inversion
 
 _RANGE = 3.0  # of sliders: standard deviations
@@ -44,6 +45,7 @@ class Shown:
       photograph: the input [H, W, 3] in [-1, 1]; None where only an inversion was kept.
       reconstruction: its view rendered when it was inverted, to look at until more can be; None likewise.
       mesh: a GLB file's bytes; None likewise.
+      before: what `python -m pmv_jax.edit` made this head from, where it is still there.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Shown:
     photograph: np.ndarray | None
     reconstruction: np.ndarray | None
     mesh: bytes | None
+    before: viewing.Head | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -88,7 +91,20 @@ def load(directory: Path, directions_file: str | None = None) -> Shown:
         photograph=picture("input.png"),
         reconstruction=picture("reconstruction.png"),
         mesh=mesh.read_bytes() if mesh.is_file() else None,
+        before=_before(directory, inversion),
     )
+
+
+def _before(directory: Path, edited: Inversion) -> viewing.Head | None:
+    """The head that an edit's result was made from; None if this is none, or that is gone or has been replaced."""
+    try:
+        source = Path(json.loads((directory / "edit.json").read_text(encoding="utf-8"))["inversion"])
+        inversion = load_inversion(source)
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return None
+    generators = (inversion.generator, edited.generator)
+    same = np.array_equal(inversion.camera, edited.camera) and len({*map(editing.fingerprint, generators)}) == 1
+    return viewing.Head(inversion.generator, inversion.ws, {}) if same else None
 
 
 def _edits(inversion: Inversion, file: str | None) -> dict[str, Direction]:
@@ -195,6 +211,8 @@ class Window:
         self._fov.on_update(lambda _: self._slid())
         gui.add_button("Front").on_click(lambda _: self._go(self._front()))
         gui.add_button("Input's view").on_click(lambda _: self._go(self._shown.camera))
+        self.before = gui.add_checkbox("Before the edit", False, hint="The head without what was, and is here, edited.")
+        self.before.on_update(lambda _: wish())
         self._about = gui.add_markdown("")
         gui.add_button("Save picture").on_click(lambda _: self._save_picture())
         gui.add_button("Save camera").on_click(lambda _: self._save_camera())
@@ -224,10 +242,15 @@ class Window:
         elif kind == "input":
             square = shown.photograph
         else:
-            square = viewing.picture(kind, *shown.head.render(camera, self._strengths(shown), still), camera)
+            square = self._rendered(shown, kind, camera, still)
         self._send(square)
         if still:
             self._describe(shown, kind, camera)
+
+    def _rendered(self, shown: Shown, kind: str, camera: np.ndarray, still: bool) -> np.ndarray:
+        if self.before.value:
+            return viewing.picture(kind, *(shown.before or shown.head).render(camera, {}, still), camera)
+        return viewing.picture(kind, *shown.head.render(camera, self._strengths(shown), still), camera)
 
     def _send(self, square: np.ndarray) -> None:
         camera = self._client.camera
@@ -266,6 +289,7 @@ class Window:
                 sliders[name] = slider
         self.sliders = sliders  # at once: another thread reads them
         self._folder.visible = bool(sliders)
+        self.before.visible = bool(sliders) or self._shown.before is not None
 
     def _choose(self, label: str) -> None:
         self._shown = self._all[label]
@@ -319,7 +343,7 @@ class Window:
         elif kind == "input":
             square = self._shown.photograph
         else:
-            square = viewing.picture(kind, *self._shown.head.render(camera, self._strengths(self._shown), True), camera)
+            square = self._rendered(self._shown, kind, camera, still=True)
         file = io.BytesIO()
         Image.fromarray(images.to_uint8(square)).save(file, "PNG")
         self._client.send_file_download(f"{self._shown.name}_{kind}.png", file.getvalue(), save_immediately=True)

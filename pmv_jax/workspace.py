@@ -17,7 +17,7 @@ from typing import Any
 
 from pmv_jax.errors import InputError, NumericalError, disk_problem
 
-_FINISHED = "metrics.json"  # every command's result has one
+FINISHED = "metrics.json"  # every command's result has one
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Workspace:
 
 def is_finished(out: Path) -> bool:
     """Whether `out` holds a finished result."""
-    return (out / _FINISHED).is_file()
+    return (out / FINISHED).is_file()
 
 
 def check(out: Path, *, force: bool, resume: bool) -> None:
@@ -54,6 +54,15 @@ def check(out: Path, *, force: bool, resume: bool) -> None:
             raise InputError(f"--out {out}: exists; give --force to replace it, or another directory")
     elif _partial(out).exists() and not force and not resume:
         raise InputError(f"--out {out}: has an unfinished run; give --resume to continue or --force to start over")
+    check_parent(out)
+
+
+def check_parent(out: Path) -> None:
+    """Refuses a place where no directory can be made. Creates nothing.
+
+    Raises:
+      InputError: as said.
+    """
     parent = next(path for path in out.absolute().parents if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"--out {out}: {parent} is no directory that can be written to; choose another place")

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "pmv_jax"
 LAYERS = (
     ("errors",),
     ("config", "cameras", "inert_pickle"),
-    ("camera_files", "directions", "images", "tensor_files", "demo", "workspace"),
+    ("camera_files", "manifest", "directions", "images", "tensor_files", "demo", "workspace"),
     ("camera_paths", "faces", "identity", "ports", "video"),
     ("rendering",),
     ("models",),
@@ -23,6 +23,9 @@ LAYERS = (
     ("comparison", "editing", "mesh_files", "report", "viewing"),
     ("result", "viewer"),
     ("entry",),
+    ("cluster", "inputs", "summary"),
+    ("storage",),
+    ("job",),
     ("align", "edit", "evaluate", "invert", "mesh", "render", "view"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -49,20 +49,24 @@ def plain_conv(x, kernel):
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 7, 3, 4), (1, 1, 2, 4, 1)])
-def test_gradients_of_conv3x3_are_those_of_a_convolution(rng, shape):
-    batch, height, width, features_in, features_out = shape
-    x, kernel = normal(rng, batch, height, width, features_in), normal(rng, 3, 3, features_in, features_out)
-    g = normal(rng, batch, height, width, features_out)
+@pytest.mark.parametrize("band", [1, 15, 10_000])  # pixels: single rows, several, all at once
+@pytest.mark.parametrize("name", ["_conv3x3", "_transposed_conv"])
+def test_gradients_of_convolutions(rng, name, band, monkeypatch):
+    monkeypatch.setattr(ops, "_BAND", band)
+    convolve = getattr(ops, name)
+    x, kernel = normal(rng, 2, 6, 5, 3), normal(rng, 3, 3, 3, 4)
+    g = jax.tree.map(lambda leaf: normal(rng, *leaf.shape), jax.eval_shape(convolve, x, kernel))
+    ours, derived = (jax.jit(lambda f=f: jax.vjp(f, x, kernel)[1](g))() for f in (convolve, convolve.__wrapped__))
+    jax.tree.map(assert_close, ours, derived)
 
-    def gradients(function):
-        value, pullback = jax.vjp(function, x, kernel)
-        return value, *pullback(g)
 
-    expected = jax.jit(lambda: gradients(plain_conv))()
-    jax.tree.map(assert_close, jax.jit(lambda: gradients(ops._conv3x3))(), expected)
-    for branch in (ops._kernel_gradient, ops._kernel_gradient_by_shifts):  # the platform picks one
-        assert_close(jax.jit(branch)(x, g, kernel), expected[2])
+def test_gradient_of_the_activation_needs_its_result_alone(rng):
+    x, bias, g = normal(rng, 3, 4, 5), normal(rng, 5), normal(rng, 3, 4, 5)
+    plain = lambda x, bias: jnp.clip(jax.nn.leaky_relu(x + bias, 0.2) * 2**0.5, -1, 1)  # noqa: E731
+    expected, pullback = jax.vjp(plain, x, bias)
+    value, ours = jax.vjp(lambda x, bias: ops.bias_activation(x, bias, 1.0), x, bias)
+    assert_close(value, expected)
+    jax.tree.map(assert_close, ours(g), pullback(g))
 
 
 def filtered(x, before, after):
@@ -88,11 +92,12 @@ def modulated(kernel, style, demodulate):
     return weights / np.sqrt((weights**2).sum(axis=(1, 2, 3), keepdims=True) + 1e-8) if demodulate else weights
 
 
+@pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("size, demodulate", [(3, True), (1, False)])
-def test_modulated_conv_is_a_convolution_with_modulated_weights(rng, size, demodulate):
-    x, kernel, style = normal(rng, 2, 4, 5, 3), normal(rng, size, size, 3, 6), normal(rng, 2, 3)
+def test_modulated_conv_is_a_convolution_with_modulated_weights(rng, size, demodulate, batch):
+    x, kernel, style = normal(rng, batch, 4, 5, 3), normal(rng, size, size, 3, 6), normal(rng, batch, 3)
     weights = modulated(kernel, style, demodulate)
-    expected = [plain_conv(x[i : i + 1], weights[i].astype(np.float32))[0] for i in range(2)]
+    expected = [plain_conv(x[i : i + 1], weights[i].astype(np.float32))[0] for i in range(batch)]
     ours = jax.jit(lambda *args: ops.modulated_conv(*args, demodulate=demodulate))(x, kernel, style)
     assert_close(ours, np.stack(expected))
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import small_inversion
 from PIL import Image
-from test_report import BROWSER, DRIVER, FLAGS
+from test_report import BROWSER, DRIVER, FLAGS, tetrahedron
 
-from pmv_jax import camera_files, cameras, frames, images, ports, viewer, viewing
+from pmv_jax import camera_files, cameras, frames, images, mesh_files, ports, viewer, viewing
 from pmv_jax.errors import InputError
 from pmv_jax.inversion.pipeline import load_inversion
 
@@ -164,8 +164,21 @@ def result(tmp_path_factory):
     inversion = small_inversion.make()
     inversion.save(folder / "inversion")
     images.save_image(folder / "input.png", np.broadcast_to(np.float32([1, -1, -1]), (32, 32, 3)))
+    mesh_files.write_mesh(folder / "mesh.glb", tetrahedron())
     np.savez(folder.parent / "edits.npz", larger=np.full(small_inversion.CONFIG.w_dim, 5.0))
     return folder
+
+
+def test_an_edits_result_knows_what_it_was_before(result, tmp_path):
+    inversion = load_inversion(result)
+    (tmp_path / "edited").mkdir()
+    inversion.save(tmp_path / "edited" / "inversion")
+    assert viewer.load(tmp_path / "edited").before is None
+    about = tmp_path / "edited" / "edit.json"
+    about.write_text(json.dumps({"inversion": str(result)}))
+    assert viewer.load(tmp_path / "edited").before is not None
+    about.write_text(json.dumps({"inversion": str(tmp_path / "gone")}))
+    assert viewer.load(tmp_path / "edited").before is None
 
 
 def start(cwd: Path, arguments: str) -> subprocess.Popen:
@@ -345,6 +358,30 @@ def test_input_is_shown(page):
     choose(driver, "input", "reconstruction")
 
 
+def test_depth_and_mesh_are_shown(page, result):
+    server, driver, _, _ = page
+    choose(driver, "reconstruction", "depth")
+    inversion = load_inversion(result)
+    camera = camera_now(server)
+    seen = viewing.Head(inversion.generator, inversion.ws, {}).render(camera, {}, still=True)
+
+    def is_depth():
+        picture = shown(driver)
+        square = viewing.picture("depth", *seen, camera)
+        wanted = viewing.letterbox(square, picture.shape[1], 2 * len(picture)).astype(float)[-len(picture) :]
+        return np.abs(picture - wanted).mean() < 8
+
+    wait_for(is_depth)
+    choose(driver, "depth", "mesh")
+
+    def is_colourful():  # the tetrahedron, which three.js draws from the GLB file, on a grey ground
+        return 0.02 < (np.ptp(shown(driver), axis=-1) > 60).mean() < 0.7
+
+    wait_for(is_colourful)
+    choose(driver, "mesh", "reconstruction")
+    wait_for(lambda: np.abs(shown(driver) - expected(result, camera_now(server), shown(driver).shape)).mean() < 8)
+
+
 def test_a_slider_edits_the_head(page, result):
     server, driver, _, studio = page
     (window,) = studio.windows
@@ -361,3 +398,8 @@ def test_a_slider_edits_the_head(page, result):
 
     wait_for(agrees)
     assert np.abs(shown(driver) - before).mean() > 12
+    box = driver.find_element("xpath", "//label[contains(., 'Before the edit')]/following::input[@type='checkbox'][1]")
+    driver.execute_script("arguments[0].click()", box)  # the library hides the box itself behind a drawn one
+    wait_for(lambda: np.abs(shown(driver) - before).mean() < 8)
+    driver.execute_script("arguments[0].click()", box)
+    wait_for(agrees)

@@ -16,6 +16,7 @@ Inversions are kept in OUT/inversions, cases in OUT/cases.json: the same command
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -31,6 +32,7 @@ from tqdm import tqdm
 
 from pmv_jax import cameras, directions, editing, entry, images
 from pmv_jax.checkpoints import load_generator
+from pmv_jax.config import InversionConfig, JointConfig, override
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.errors import InputError
 from pmv_jax.generator import Generator
@@ -57,7 +59,7 @@ _PART = flags.DEFINE_enum("part", None, ["latent", "texture"], "What to measure.
 _HEADS = flags.DEFINE_integer("heads", None, "Number of heads. Default: 50 latent, 12 texture.", lower_bound=1)
 _SAMPLES = flags.DEFINE_integer("examples", 2000, "Heads that the regressors learn from.", lower_bound=100)
 _SPLIT = flags.DEFINE_enum("split", "test", list(benchmark_heads.FIRST_SEEDS), "Heads of the part texture.")
-for _name in ("generator", "out", "help"):
+for _name in ("generator", "out", "set", "help"):
     flags.declare_key_flag(_name)
 
 
@@ -170,7 +172,7 @@ def texture_case(case: benchmark_heads.Case, generator: Generator, folder: Path)
     if (folder / case.name).is_dir():
         inversion = load_inversion(folder / case.name)
     else:
-        inversion = invert(plain[0], views[0], generator)
+        inversion = invert(plain[0], views[0], generator, override(InversionConfig(), entry.SET.value))
         inversion.save(folder / case.name)
     old = np.clip(inversion.render(views)["image"], -1, 1)
     painting = editing.Painting(truth[0], editing.changed_region(plain[0], truth[0]), views[0])
@@ -200,17 +202,18 @@ def _edit(
 
 
 def _single_view(inversion: Inversion, painting: editing.Painting, _: Any, config: editing.TextureConfig) -> Inversion:
-    """The painted view alone, its pixels weighted as the edit weighs them."""
-    return _fit(inversion, painting, tuning.views_plan(config).replace(extra_views=jnp.int32(0)), config)
+    """All weights, on the painted view alone, its pixels weighted as the edit weighs them."""
+    joint = dataclasses.replace(JointConfig(), steps=config.steps)
+    return _fit(inversion, painting, tuning.joint_plan(joint).replace(extra_views=jnp.int32(0)), config)
 
 
 def _latent_only(inversion: Inversion, painting: editing.Painting, _: Any, config: editing.TextureConfig) -> Inversion:
-    """The latent code alone."""
-    rates = latent.plan(inversion.config.latent).code_rate.max()
-    plan = tuning.views_plan(config)
+    """The latent code alone, likewise."""
+    plan = tuning.joint_plan(dataclasses.replace(JointConfig(), steps=config.steps))
+    rates = plan.weights_rate / plan.weights_rate.max()
     plan = plan.replace(
-        code_rate=rates * plan.weights_rate / plan.weights_rate.max(),
-        weights_rate=jnp.zeros_like(plan.weights_rate),
+        code_rate=inversion.config.latent.learning_rate * rates,
+        weights_rate=jnp.zeros_like(rates),
         extra_views=jnp.int32(0),
     )
     return _fit(inversion, painting, plan, config)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
 import time
 from collections.abc import Callable
 from collections.abc import Generator as Coroutine
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jax import Array
 
 from pmv_jax import checkpoints
@@ -116,7 +116,7 @@ class ImageRun:
           directory: for resumable state, which is used if there is some.
         """
         self._stages, self._seed, self._progress = stages, seed, progress
-        self._directory = None if directory is None else Path(directory)
+        self._directory = None if directory is None else epath.Path(directory)
         self._save_seconds, self._saved = 0.0, time.monotonic()
         self.stage: Stage | None = None
         self.records: list[StageRecord] = []
@@ -147,7 +147,7 @@ class ImageRun:
         if self._progress:
             self._progress(name, len(losses), self.stage.steps, float(losses[-1]))
         if self._is_over() or self._save_seconds <= SAVE_SHARE * (time.monotonic() - self._saved):
-            self._save()
+            self.save()
         if self._is_over():
             self._finish()
 
@@ -159,6 +159,7 @@ class ImageRun:
             return
         self.key = jax.random.fold_in(jax.random.key(self._seed), len(self.records))
         self.state, self._losses, seconds = self._load()
+        self.stage = self.stage._replace(start=None)  # the first chunk takes its memory
         self._begun = time.monotonic() - seconds
         if self._progress:
             self._progress(self.stage.name, len(self._losses), self.stage.steps, math.nan)
@@ -172,20 +173,22 @@ class ImageRun:
         self.records.append(StageRecord(self.stage.name, time.monotonic() - self._begun, self._losses))
         self._continue(Fitted(self.state.variables, self.records[-1].loss_last))
 
-    def _save(self) -> None:
-        """Under a name that is new, so that at every moment there is a whole state. Of a stage that is over, only what
-        others build on is kept."""
-        if self._directory is None:
+    def save(self) -> None:
+        """Saves the state under a name that is new, so that at every moment there is a whole one. Of a stage that is
+        over, only what others build on is kept."""
+        if self._directory is None or not len(self._losses):
             return
         begun = time.monotonic()
         kept = self.state.variables if self._is_over() else self.state
         leaves = {f"{i:04d}": leaf for i, leaf in enumerate(jax.tree.leaves(kept))}
         tree = {"state": leaves, "losses": self._losses, "seconds": np.float64(begun - self._begun)}
         folder = self._directory / self.stage.name
-        earlier = list(folder.glob("[0-9]*"))
-        checkpoints.save_tree(folder / str(len(self._losses)), tree)
-        for directory in earlier:
-            shutil.rmtree(directory, ignore_errors=True)
+        current = folder / str(len(self._losses))
+        if not current.exists():
+            checkpoints.save_tree(current, tree)
+        for directory in folder.glob("[0-9]*"):
+            if directory.name != current.name:
+                directory.rmtree()
         self._saved = time.monotonic()
         self._save_seconds = self._saved - begun
 

@@ -3,8 +3,6 @@ separate tuning for occluded parts."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import optax
 
@@ -25,23 +23,14 @@ def occluded_plan(config: OccludedConfig) -> fitting.Plan:
 
 
 def joint_plan(config: JointConfig) -> fitting.Plan:
-    """Stage 4: as `views_plan`, and, with a weight, held to the geometry that the pseudo-views were made with."""
-    return views_plan(config, depth_weight=config.depth_weight)
-
-
-def views_plan(config: Any, **more: float) -> fitting.Plan:
-    """The input and `views_per_step` random pseudo-views each step (HFGI3D eq. 6).
-
-    Args:
-      config: `JointConfig`, or another with its steps, rates and `view_weight`.
-      more: for `fitting.plan`.
-    """
+    """Stage 4: the input and `views_per_step` random pseudo-views each step (HFGI3D eq. 6), and, with a weight, the
+    geometry that they were made with."""
     return fitting.plan(
         config.steps,
         weights_rate=_rates(config),
         extra_views=config.views_per_step,
         view_weight=config.view_weight,
-        **more,
+        depth_weight=config.depth_weight,
     )
 
 

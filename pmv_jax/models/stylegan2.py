@@ -164,4 +164,6 @@ class SynthesisNetwork(nn.Module):
             rows = [ws[:, row + i] for i in range(convolutions + 1)]
             x, image = block(x, image, rows, noise_mode, self.dtype)
             row, resolution = row + convolutions, 2 * resolution
+        if cfg.plane_map:
+            image = image + self.param("plane_map", nn.initializers.zeros, image.shape[1:])
         return image

@@ -1,0 +1,197 @@
+"""The images of a batch, and what is asked for each: from a glob, a manifest, or an EG3D dataset.json.
+
+    DIR/*.png       every picture that fits, ** for folders below
+    list.txt        one image a line; after it, behind tabs, its camera file and settings KEY=VALUE; # begins a comment
+    list.csv        columns: image, and any of camera, landmarks, face, align and settings such as tuning.steps
+    list.jsonl      one object a line, with the same keys; camera may be the 25 numbers themselves
+    dataset.json    EG3D's {"labels": [[image, 25 numbers], ...]}
+
+Paths in a manifest are relative to its folder. Any of them may be remote (gs://...), as `etils.epath` reads them.
+
+A manifest is held as its lines: an entry is only read when it is asked for, and what is wrong with it concerns nobody
+else.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from etils import epath
+
+from pmv_jax.errors import InputError
+
+KINDS = (".txt", ".csv", ".jsonl", ".json")
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image and what is asked for it.
+
+    Attributes:
+      image: path.
+      camera: path of a camera file, or 25 numbers; None where it has to be found.
+      landmarks: path of a file with five of them.
+      face: which one, 1 is the largest.
+      align: whether to find the face and crop to it.
+      settings: KEY=VALUE, as `config.override` takes them.
+    """
+
+    image: str
+    camera: str | tuple[float, ...] | None = None
+    landmarks: str | None = None
+    face: int | None = None
+    align: bool = True
+    settings: tuple[str, ...] = ()
+
+
+class Manifest(Sequence[Entry]):
+    """The entries of a batch, read one at a time.
+
+    Attributes:
+      names: of their results, each only once: the image's name without its suffix, and where several images share it,
+        with a hash of the whole entry behind it. So a name stays with what is asked for when others join or leave.
+    """
+
+    def __init__(self, where: str, lines: list[str], fields: list[str] | None = None, kind: str = ".txt") -> None:
+        """lines: one for each entry, `kind` says of what form; fields: of a .csv."""
+        self._folder = os.path.dirname(where)
+        self._where, self._fields, self._kind = where, fields, kind
+        lines = list(dict.fromkeys(lines))  # what is asked for twice is done once
+        stems = [self._stem(line) for line in lines]
+        count = Counter(stem.casefold() for stem in stems)  # some disks do not tell a.png from A.png
+        self._lines = lines
+        self.names = [
+            stem if count[stem.casefold()] == 1 else f"{stem}-{hashlib.sha256(line.encode()).hexdigest()[:8]}"
+            for stem, line in zip(stems, lines, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: int) -> Entry:
+        """One entry.
+
+        Raises:
+          InputError: its line cannot be understood.
+        """
+        try:
+            return self._entry(self._values(self._lines[index]))
+        except (InputError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise InputError(f"{self._where}: entry {self.names[index]!r}: {error}") from error
+
+    def _stem(self, line: str) -> str:
+        try:
+            image = str(self._values(line)["image"])
+        except (InputError, ValueError, TypeError, KeyError, RecursionError):
+            image = "unreadable"  # the entry says why, when it is read
+        # What a result's directory may be called; a dot in front would hide it.
+        stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in PurePosixPath(image).stem)
+        return stem.strip(". ")[:100] or "image"
+
+    def _values(self, line: str) -> dict[str, Any]:
+        if self._kind == ".txt":
+            image, *others = [field.strip() for field in line.split("\t")]
+            values = {"image": image}
+            if others and "=" not in others[0]:
+                values["camera"] = others.pop(0)
+            return values | dict(setting.partition("=")[::2] for setting in others if setting)
+        if self._kind == ".csv":
+            (row,) = csv.reader([line])
+            if len(row) > len(self._fields):
+                raise InputError(f"has {len(row)} values for {len(self._fields)} columns")
+            return {key: value for key, value in zip(self._fields, row, strict=False) if value.strip()}
+        values = json.loads(line)
+        if isinstance(values, list):  # of a dataset.json
+            image, camera = values
+            return {"image": image, "camera": camera, "align": False}
+        return values
+
+    def _entry(self, values: dict[str, Any]) -> Entry:
+        values = {str(key).strip(): value for key, value in values.items() if value is not None}
+        image, camera, landmarks = (values.pop(key, None) for key in ("image", "camera", "landmarks"))
+        if not isinstance(image, str) or not image.strip():
+            raise InputError("has no image")
+        if camera is not None and not isinstance(camera, str):
+            camera = tuple(float(value) for value in camera)
+        face, align = values.pop("face", None), values.pop("align", True)
+        if isinstance(align, str):
+            align = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[align.lower()]
+        return Entry(
+            self._path(image),
+            self._path(camera) if isinstance(camera, str) else camera,
+            None if landmarks is None else self._path(str(landmarks)),
+            None if face is None else int(face),
+            bool(align),
+            tuple(f"{key}={value}" for key, value in values.items()),
+        )
+
+    def _path(self, path: str) -> str:
+        path = path.strip()
+        return path if not self._folder or "://" in path or path.startswith("/") else f"{self._folder}/{path}"
+
+
+def read(images: str) -> Manifest:
+    """What `--images` names.
+
+    Raises:
+      InputError: no image fits, or the manifest is missing, empty or not one.
+    """
+    kind = PurePosixPath(images).suffix.lower()
+    if kind not in KINDS or any(character in PurePosixPath(images).name for character in "*?["):
+        return Manifest("", _matches(images))
+    path = epath.Path(images)
+    if not path.is_file():
+        raise InputError(f"--images {images}: no such file; give a manifest, a dataset.json, or a pattern: 'DIR/*.png'")
+    try:
+        manifest = _read(path, images, kind)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"--images {images}: cannot be read ({error}); see docs/batch.md for the forms") from error
+    if not manifest:
+        raise InputError(f"--images {images}: names no image")
+    return manifest
+
+
+def _read(path: epath.Path, where: str, kind: str) -> Manifest:
+    if kind == ".json":
+        labels = json.loads(path.read_text())["labels"]
+        return Manifest(where, [json.dumps(label) for label in labels], kind=kind)
+    with path.open() as file:
+        if kind == ".csv":  # fields may hold line breaks: the lines are written anew
+            rows = csv.reader(file)
+            fields = [field.strip() for field in next(rows)]
+            if "image" not in fields:
+                raise InputError(f"--images {where}: has no column 'image' but {', '.join(fields)}")
+            return Manifest(where, [_csv_line(row) for row in rows if any(row)], fields, kind)
+        lines = [line.strip("\r\n") for line in file if line.strip() and not line.startswith("#")]
+    return Manifest(where, lines, kind=kind)
+
+
+def _csv_line(row: list[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(row)
+    return text.getvalue()
+
+
+def _matches(pattern: str) -> list[str]:
+    if "://" in pattern:
+        folder, name = pattern.rsplit("/", 1)
+        found = [os.fspath(path) for path in epath.Path(folder).glob(name)]
+    else:
+        if os.path.isdir(pattern):
+            raise InputError(f"--images {pattern}: is a directory; give a pattern: '{pattern.rstrip('/')}/*.png'")
+        found = glob.glob(pattern, recursive=True)
+    found = sorted(path for path in found if path.lower().endswith(_PICTURES))
+    if not found:
+        raise InputError(f"--images {pattern}: no picture fits; quote the pattern, and check the folder")
+    return found
