@@ -134,7 +134,7 @@ def test_cases_are_computed_once(bench, case):
     bench.run(case, "pmv", changed)
     dataclasses.replace(bench, fingerprint="another generator").run(case, "pmv", changed)
     assert calls == [config, changed, changed]
-    bench.path(case, "pmv").write_text("{")  # cut short
+    bench.path(case, "pmv", 5).write_text("{")  # cut short
     bench.run(case, "pmv", changed)
     assert len(calls) == 4
     bench.run(case, "tuned fill", config)
@@ -156,7 +156,7 @@ def test_tables_and_sheet(bench, case, tmp_path):
     other = dataclasses.replace(case, name="dev-99")
     scores = bench.run(case, "pmv", InversionConfig())
     figures = {"pmv": {case: scores, other: scores | {"novel_psnr": scores["novel_psnr"] + 4, "hidden_psnr": np.nan}}}
-    text = benchmark.write_tables(tmp_path, figures, "dev", "gradients")
+    text = benchmark.write_tables(tmp_path, [figures], "dev", "gradients")
     assert (tmp_path / "table.md").read_text() == text
     assert "left out: input lpips" in text and "heads (2)" in text and "fitted: gradients" in text
     (mean,) = csv.DictReader((tmp_path / "table.csv").open())
@@ -166,9 +166,18 @@ def test_tables_and_sheet(bench, case, tmp_path):
     rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
     assert [row["case"] for row in rows] == [case.name, "dev-99"] and rows[0]["outfit"] == "patch stripes scarf"
 
-    picture = benchmark.sheet(bench, [case], ["pmv"])
+    shifted = {"pmv": {c: f | {"novel_psnr": f["novel_psnr"] + 0.2} for c, f in figures["pmv"].items()}}
+    text = benchmark.write_tables(tmp_path, [figures, shifted], "dev", "gradients")
+    assert "over 2 seeds, dB: pmv 0.141" in text
+    text = benchmark.write_tables(tmp_path, [figures | {"pti": shifted["pmv"]}], "dev", "gradients")
+    assert "below that of pti: pmv 2\n" in text
+    benchmark.write_tables(tmp_path, [figures, shifted], "dev", "gradients")
+    (both,) = csv.DictReader((tmp_path / "table.csv").open())
+    assert float(both["novel_psnr"]) == pytest.approx(float(mean["novel_psnr"]) + 0.1, rel=1e-5)
+
+    picture = benchmark.sheet(bench, [case], ["pmv"], 0)
     assert picture.shape[1] == 1600 and picture.dtype == np.uint8
-    strip = np.asarray(Image.open(bench.strip(case, "pmv")))
+    strip = np.asarray(Image.open(bench.strip(case, "pmv", 0)))
     assert strip.shape == (RESOLUTION, RESOLUTION * len(benchmark.SHOWN_VIEWS), 3)
 
 
@@ -211,5 +220,5 @@ def test_help_names_the_flags():
     command = [sys.executable, "-m", "tools.benchmark_inversion", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0
-    for flag in "methods ablation split heads generator lpips identity out force".split():
+    for flag in "methods ablation split heads seeds generator lpips identity out force".split():
         assert f"--{flag} " in done.stdout

@@ -1,7 +1,8 @@
 """Compares inversion methods on heads whose other views, depths and visibility are known (tools/benchmark_heads.py).
 
-    python -m tools.benchmark_inversion [--methods w,w_plus,pti,hfgi3d,pmv] [--ablation] [--split dev|test] [--heads N]
-                                        [--generator DIR] [--lpips DIR] [--identity FILE.onnx] [--out DIR] [--force]
+    python -m tools.benchmark_inversion [--methods w,w_plus,pti,hfgi3d,pmv] [--ablation] [--split dev|test]
+                                        [--heads N] [--seeds N] [--generator DIR] [--lpips DIR] [--identity FILE.onnx]
+                                        [--out DIR] [--force]
 
 All methods run through the same pipeline, by configuration alone, with the true camera and with the same number of
 optimisation steps in all. `w` and `w_plus` spend them all on the latent code, `pti` all that are left after it on
@@ -9,6 +10,8 @@ tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py; `hfg
 figure has it: half of the tuning steps go to a second generator, which paints what the input hides. As these rates are
 for a network of many more weights, `hfgi3d_rates` is `hfgi3d` at the default recipe's. `pmv` is the default recipe.
 `--ablation` adds the default recipe with one thing changed at a time. All have the default recipe's loss.
+
+With --seeds every inversion is done with as many seeds; figures are means over these, and their spread is given.
 
 The output directory (default: out/benchmark_<split>) gets table.md and table.csv (means over the heads), cases.csv
 (every head) and sheet.png (truth, renderings, errors). What has been computed is kept in cases/: the same command
@@ -81,6 +84,7 @@ _METHODS = flags.DEFINE_list("methods", list(METHODS), "Methods to compare, sepa
 _ABLATION = flags.DEFINE_bool("ablation", False, "Also the default recipe with one thing changed at a time.")
 _SPLIT = flags.DEFINE_enum("split", "dev", list(benchmark_heads.FIRST_SEEDS), "dev: for choices; test: for reporting.")
 _HEADS = flags.DEFINE_integer("heads", benchmark_heads.HEADS, "Number of heads.")
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Number of seeds for every inversion.", lower_bound=1)
 _LPIPS = flags.DEFINE_string("lpips", None, "LPIPS weights, a directory that python -m tools.convert_lpips wrote.")
 _IDENTITY = flags.DEFINE_string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
 for _name in ("generator", "set", "out", "force", "resume", "help"):
@@ -194,11 +198,11 @@ class Bench:
 
         Leaves the renderings of SHOWN_VIEWS beside them, side by side in a PNG.
         """
-        path = self.path(case, method)
+        path = self.path(case, method, config.seed)
         request = {"format": _FORMAT, "networks": self.fingerprint, "case": vars(case), "config": to_dict(config)}
         request = json.loads(json.dumps(request))
         found = _read(path)
-        if found is not None and found["request"] == request and self.strip(case, method).is_file():
+        if found is not None and found["request"] == request and self.strip(case, method, config.seed).is_file():
             return {name: float("nan") if value is None else value for name, value in found["figures"].items()}
         truth = self.truth(case)
         with tempfile.TemporaryDirectory(dir=self.folder) as state:
@@ -211,21 +215,21 @@ class Bench:
         seconds = sum(stage.seconds for stage in inversion.stages)
         figures = {**score(inversion, truth, self.lpips, self.identity), "seconds": seconds}
         views = np.clip(inversion.render(truth.cameras[list(SHOWN_VIEWS)])["image"], -1, 1)
-        images.save_image(self.strip(case, method), np.concatenate(views, axis=1))
+        images.save_image(self.strip(case, method, config.seed), np.concatenate(views, axis=1))
         entry_ = {"request": request, "figures": comparison.plain({"": figures})[""]}
         _replace(path, json.dumps(entry_, indent=1))
         return figures
 
-    def path(self, case: Case, method: str) -> Path:
-        return self.folder / f"{case.name}_{_file_name(method)}.json"
+    def path(self, case: Case, method: str, seed: int) -> Path:
+        return self.folder / f"{case.name}_{_file_name(method)}{f'_seed{seed}' if seed else ''}.json"
 
     def latent(self, case: Case, config: InversionConfig) -> Path:
         """Where the result of stage 1 is kept, for the other methods that have the same."""
         request = json.dumps([self.fingerprint, vars(case), config.seed, to_dict(config.loss), to_dict(config.latent)])
         return self.folder / f"{case.name}_latent_{hashlib.sha256(request.encode()).hexdigest()[:12]}"
 
-    def strip(self, case: Case, method: str) -> Path:
-        return self.path(case, method).with_suffix(".png")
+    def strip(self, case: Case, method: str, seed: int) -> Path:
+        return self.path(case, method, seed).with_suffix(".png")
 
 
 def fingerprint(generator: Generator, lpips: Lpips | None, identity: Path | None) -> str:
@@ -263,12 +267,24 @@ def _replace(path: Path, text: str) -> None:
 Figures = dict[str, dict[Case, dict[str, float]]]  # method -> case -> column -> value
 
 
-def write_tables(out: Path, figures: Figures, split: str, perceptual: str) -> str:
+def spread(by_seed: Sequence[Figures]) -> dict[str, float]:
+    """Standard deviation over seeds of the mean PSNR of novel views, for each method."""
+    mean = lambda cases: means(list(cases.values()))["novel_psnr"]  # noqa: E731
+    return {m: float(np.std([mean(figures[m]) for figures in by_seed], ddof=1)) for m in by_seed[0]}
+
+
+def _worse(cases: Mapping[Case, Mapping[str, float]], than: Mapping[Case, Mapping[str, float]]) -> int:
+    return sum(f["novel_psnr"] < than[case]["novel_psnr"] for case, f in cases.items())
+
+
+def write_tables(out: Path, by_seed: Sequence[Figures], split: str, perceptual: str) -> str:
     """table.md, table.csv and cases.csv; returns the text of the first.
 
     Args:
+      by_seed: figures of each seed.
       perceptual: term of the loss that the methods were fitted with.
     """
+    figures = {m: {case: means([f[m][case] for f in by_seed]) for case in cases} for m, cases in by_seed[0].items()}
     rows = {method: means(list(cases.values())) for method, cases in figures.items()}
     heads = {method: len(cases) for method, cases in figures.items()}
     shown = [name for name in next(iter(rows.values())) if any(not np.isnan(row[name]) for row in rows.values())]
@@ -279,6 +295,12 @@ def write_tables(out: Path, figures: Figures, split: str, perceptual: str) -> st
     lines += [f"- {name.replace('_', ' ')}: {comparison.COLUMNS[name]}" for name in shown if name in comparison.COLUMNS]
     lines += [f"- perceptual term of the loss that was fitted: {perceptual}"]
     lines += ["- seconds: of all stages, compilation included where a program came first"]
+    if "pti" in figures and len(figures) > 1:
+        worse = ", ".join(f"{m} {_worse(cases, figures['pti'])}" for m, cases in figures.items() if m != "pti")
+        lines += [f"- heads with a novel psnr below that of pti: {worse}"]
+    if len(by_seed) > 1:
+        deviations = ", ".join(f"{method} {value:.3f}" for method, value in spread(by_seed).items())
+        lines += [f"- standard deviation of the mean novel psnr over {len(by_seed)} seeds, dB: {deviations}"]
     lines += [f"- left out: {', '.join(name.replace('_', ' ') for name in left_out)}"] if left_out else []
     text = "\n".join(lines) + "\n"
     _replace(out / "table.md", text)
@@ -310,7 +332,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def sheet(bench: Bench, cases: Sequence[Case], methods: Sequence[str]) -> np.ndarray:
+def sheet(bench: Bench, cases: Sequence[Case], methods: Sequence[str], seed: int) -> np.ndarray:
     """For each case a row of true views (and what of them the input does not see, in red), then one for each method:
     renderings, and their absolute errors times ERROR_GAIN."""
     rows = []
@@ -327,7 +349,7 @@ def sheet(bench: Bench, cases: Sequence[Case], methods: Sequence[str]) -> np.nda
             + [(f"hidden {label}", view) for label, view in zip(labels[1:], hidden[1:], strict=True)]
         )
         for method in methods:
-            made = _read_strip(bench.strip(case, method))
+            made = _read_strip(bench.strip(case, method, seed))
             errors = np.clip(ERROR_GAIN * np.abs(made - true) - 1, -1, 1)
             row = [(f"{method}, {labels[0]}", made[0]), *zip(labels[1:], made[1:], strict=True)]
             rows.append(row + [("error", view) for view in errors[1:]])
@@ -366,13 +388,15 @@ def main() -> None:
         shutil.rmtree(out / "cases", ignore_errors=True)
     (out / "cases").mkdir(parents=True, exist_ok=True)
     bench = Bench(out / "cases", generator, lpips, identity, networks)
-    figures: Figures = {name: {} for name in chosen}
-    bar = tqdm([(case, name) for case in cases for name in chosen], unit="inversion")
-    for case, name in bar:
+    by_seed: list[Figures] = [{name: {} for name in chosen} for _ in range(_SEEDS.value)]
+    bar = tqdm([(case, name, k) for case in cases for name in chosen for k in range(_SEEDS.value)], unit="inversion")
+    for case, name, k in bar:
         bar.set_postfix_str(f"{case.name} {name}")
-        figures[name][case] = bench.run(case, name, chosen[name])
-    print(write_tables(out, figures, _SPLIT.value, next(iter(chosen.values())).loss.perceptual), end="")
-    images.save_image(out / "sheet.png", sheet(bench, cases[:SHOWN_HEADS], list(chosen)))
+        config = dataclasses.replace(chosen[name], seed=chosen[name].seed + k)
+        by_seed[k][name][case] = bench.run(case, name, config)
+    some = next(iter(chosen.values()))
+    print(write_tables(out, by_seed, _SPLIT.value, some.loss.perceptual), end="")
+    images.save_image(out / "sheet.png", sheet(bench, cases[:SHOWN_HEADS], list(chosen), some.seed))
 
 
 if __name__ == "__main__":

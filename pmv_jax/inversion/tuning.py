@@ -23,8 +23,8 @@ def occluded_plan(config: OccludedConfig) -> fitting.Plan:
 
 
 def joint_plan(config: JointConfig) -> fitting.Plan:
-    """Stage 4: the input and `views_per_step` random pseudo-views each step (HFGI3D eq. 6), held, with a weight, to the
-    geometry that the pseudo-views were made with."""
+    """Stage 4: the input and `views_per_step` random pseudo-views each step (HFGI3D eq. 6), and, with a weight, the
+    geometry that they were made with."""
     return fitting.plan(
         config.steps,
         weights_rate=_rates(config),
