@@ -145,7 +145,8 @@ class CameraSearchConfig:
     roll_width: float = 0.02  # standard deviation of the roll, radians
     shift_width: float = 0.01  # and of shifts to the right and down, in picture sizes
     guess_width: float = 0.05  # of yaw and pitch around the camera that landmarks tell, radians
-    heads: int = 128  # drawn in each round
+    heads: int = 128  # drawn for the search
+    refine_heads: int = 48  # and for each round of refinement
     views: int = 4  # cameras of each head
     refine_steps: int = 1  # rounds around the estimate; without them there is no refinement
     resolution: int = 32  # of the pictures compared

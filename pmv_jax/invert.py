@@ -96,7 +96,7 @@ def main() -> None:
     with workspace.open_workspace(out, request, force=force, resume=resume) as space:
         figures = _invert(image, camera, guess, generator, config, space)
         if portrait is not None:
-            _write_alignment(space.result, picture, portrait, image, generator)
+            _write_alignment(space.result, picture, portrait, image, generator, np.array(figures["camera"], np.float32))
     print(f"PSNR {figures['psnr']:.2f} dB in {time.monotonic() - start:.0f} s: {out}")
 
 
@@ -151,12 +151,13 @@ def _find_face(picture: Image.Image, family: GeneratorConfig, config: InversionC
 
 
 def _write_alignment(
-    directory: Path, picture: Image.Image, portrait: Portrait, image: np.ndarray, generator: Any
+    directory: Path, picture: Image.Image, portrait: Portrait, image: np.ndarray, generator: Any, refined: np.ndarray
 ) -> None:
     from pmv_jax.faces.drawing import write_alignment
     from pmv_jax.inversion.camera_search import average_head
 
-    write_alignment(directory, picture, portrait, image, np.asarray(average_head(generator, portrait.pose.camera)))
+    head = np.asarray(average_head(generator, refined))
+    write_alignment(directory, picture, portrait, image, head, refined)
 
 
 def _invert(

@@ -22,7 +22,7 @@ from jax import Array
 from pmv_jax import cameras
 from pmv_jax.config import CameraSearchConfig, GeneratorConfig
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import latent
+from pmv_jax.inversion import latent, optimisation
 
 _BANDWIDTH = 0.3  # of the Gaussian kernel: times the squared distance, in mean squared distances from the mean
 _RIDGE = 0.01
@@ -52,6 +52,11 @@ def unknown(codes: Array, config: CameraSearchConfig) -> Estimate:
     return Estimate(jnp.zeros(5), _with_crop(width, config), codes.mean(0), jnp.ones(()))
 
 
+def start(estimate: Estimate) -> optimisation.State:
+    """State before the first round."""
+    return optimisation.State(estimate, (), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+
+
 def around(guess: Array, codes: Array, config: CameraSearchConfig) -> Estimate:
     """The camera [25] is about `guess`, for example from landmarks."""
     pose = jnp.stack([*cameras.yaw_pitch(guess), cameras.roll_of(guess), jnp.zeros(()), jnp.zeros(())])
@@ -65,8 +70,8 @@ def _with_crop(angles: Array, config: CameraSearchConfig) -> Array:
 def to_camera(pose: Array, config: GeneratorConfig) -> Array:
     """Pose [..., 2] or [..., 5] -> camera [..., 25].
 
-    Yaw and pitch are of the cameras that the generator was trained with; roll turns the picture clockwise (radians), and
-    the shifts move what it shows to the right and down, in picture sizes.
+    Yaw and pitch are of the cameras that the generator was trained with; roll turns the picture clockwise (radians),
+    and the shifts move what it shows to the right and down, in picture sizes.
     """
     camera = cameras.look_at(
         pose[..., 0],
@@ -99,35 +104,77 @@ class Examples(NamedTuple):
     features: Array
 
 
-@functools.partial(jax.jit, static_argnames=("config",))
-def draw(estimate: Estimate, codes: Array, generator: Generator, key: Array, *, config: CameraSearchConfig) -> Examples:
-    """Draws heads and cameras from an estimate: codes around its code as random ones [N, w_dim] scatter around their
-    mean, poses uniformly. The first draw of a search is the same for all pictures."""
+@functools.partial(jax.jit, static_argnames=("heads", "views", "resolution"))
+def draw(
+    estimate: Estimate, codes: Array, generator: Generator, key: Array, *, heads: int, views: int, resolution: int
+) -> Examples:
+    """Draws `heads` heads with `views` cameras each from an estimate: codes around its code as random ones [N, w_dim]
+    scatter around their mean, poses uniformly. The first draw of a search is the same for all pictures."""
     code_key, pose_key = jax.random.split(key)
-    drawn = codes[jax.random.choice(code_key, len(codes), (config.heads,), replace=False)]
+    drawn = codes[jax.random.choice(code_key, len(codes), (heads,), replace=False)]
     drawn = estimate.code + estimate.code_width * (drawn - codes.mean(0))
-    uniform = jnp.sqrt(3.0) * jax.random.uniform(pose_key, (config.heads, config.views, 5), minval=-1.0)
+    uniform = jnp.sqrt(3.0) * jax.random.uniform(pose_key, (heads, views, 5), minval=-1.0)
     poses = estimate.pose + estimate.pose_width * uniform
-    pictures = _pictures(generator, drawn, to_camera(poses, generator.config), config.resolution)
+    pictures = _pictures(generator, drawn, to_camera(poses, generator.config), resolution)
     return Examples(poses, drawn, jax.vmap(jax.vmap(_features))(pictures))
 
 
-@jax.jit
-def answer(examples: Examples, estimate: Estimate, image: Array) -> tuple[Estimate, Array]:
+@functools.partial(jax.jit, static_argnames=("resolution",))
+def answer(examples: Examples, estimate: Estimate, image: Array, *, resolution: int) -> tuple[Estimate, Array]:
     """The narrower estimate that examples drawn from one make for an image [H, W, 3], by kernel ridge regression.
 
     Also how far the image is from the nearest example: mean squared difference of the features.
     """
     poses, codes, features = examples
     heads, views, _ = poses.shape
-    pixels = 2 * int((features.shape[-1] / _BINS) ** 0.5)
-    seen = _features(jax.image.resize(image, (pixels, pixels, 3), "bilinear"))
-    answers = jnp.concatenate([poses, jnp.broadcast_to(codes[:, None], (heads, views, codes.shape[1]))], axis=-1)
+    seen = _features(jax.image.resize(image, (resolution, resolution, 3), "bilinear"))
+    yaw, others = poses[..., :1], poses[..., 1:]
+    shared = jnp.broadcast_to(codes[:, None], (heads, views, codes.shape[1]))
+    answers = jnp.concatenate([jnp.sin(yaw), jnp.cos(yaw), others, shared], axis=-1)  # a yaw may go all around
     value, error = _regress(features, answers, seen)
+    pose = jnp.concatenate([jnp.arctan2(value[0], value[1])[None], value[2:6]])
+    width = jnp.concatenate([jnp.hypot(error[0], error[1])[None], error[2:6]])
     spread = jnp.sqrt(jnp.mean(jnp.var(codes, axis=0)))
-    code_width = estimate.code_width * jnp.minimum(jnp.sqrt(jnp.mean(error[5:] ** 2)) / spread, 1.0)
+    code_width = estimate.code_width * jnp.minimum(jnp.sqrt(jnp.mean(error[6:] ** 2)) / spread, 1.0)
     unlike = jnp.min(jnp.mean(jnp.square(features - seen), axis=-1))
-    return Estimate(value[:5], jnp.minimum(error[:5], estimate.pose_width), value[5:], code_width), unlike
+    return Estimate(pose, jnp.minimum(width, estimate.pose_width), value[6:], code_width), unlike
+
+
+def run(
+    state: optimisation.State,
+    codes: Array,
+    generator: Generator,
+    image: Array,
+    key: Array,
+    *,
+    config: CameraSearchConfig,
+    searching: bool,
+    steps: int,
+) -> tuple[optimisation.State, Array]:
+    """`steps` rounds on an estimate, each with its own key `fold_in(key, i)`.
+
+    Args:
+      state: its variables are the estimate.
+      searching: the first round is the search, and draws more heads than those that refine.
+
+    Returns:
+      The new state, and what `answer` says of each round [steps].
+    """
+    estimate, unlike = state.variables, []
+    for index in range(int(state.step), int(state.step) + steps):
+        heads = config.heads if searching and not index else config.refine_heads
+        examples = draw(
+            estimate,
+            codes,
+            generator,
+            jax.random.fold_in(key, index),
+            heads=heads,
+            views=config.views,
+            resolution=config.resolution,
+        )
+        estimate, distance = answer(examples, estimate, image, resolution=config.resolution)
+        unlike.append(distance)
+    return state.replace(variables=estimate, step=state.step + steps), jnp.array(unlike)
 
 
 def _pictures(generator: Generator, codes: Array, views: Array, resolution: int) -> Array:
@@ -191,4 +238,3 @@ def _regress(features: Array, answers: Array, seen: Array) -> tuple[Array, Array
     blocks = inverse.reshape(groups, views, groups, views)[index, :, index]
     left_out = jnp.linalg.solve(blocks, weights.reshape(groups, views, size))
     return value, jnp.sqrt(jnp.mean(left_out**2, axis=(0, 1)))
-

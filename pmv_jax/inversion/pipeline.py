@@ -212,26 +212,19 @@ def _search_camera(
     runner: _Runner, generator: Generator, image: Array, config: InversionConfig, guess: np.ndarray | Array | None
 ) -> Array:
     search = config.camera
-    stats = latent.statistics(generator, camera_search.to_camera(jnp.zeros(2), generator.config))
+    codes = latent.random_codes(generator, camera_search.to_camera(jnp.zeros(2), generator.config))
     if guess is None:
-        prior = camera_search.frontal(search)
-        tried = camera_search.candidates(generator, stats, image, config=search, loss_config=config.loss)
+        known = camera_search.unknown(codes, search)
     else:
-        prior = camera_search.around(jnp.asarray(guess, jnp.float32), search)
-        tried = prior.angles[None]
-    results = []
-    for index, angles in enumerate(tried):
-        variables = runner.stage(
-            f"camera_{index + 1}",
-            search.refine_steps,
-            lambda angles=angles: camera_search.start(angles, stats, search),
-            lambda state, key, steps: camera_search.run(
-                state, generator, image, prior, key, config=search, loss_config=config.loss, steps=steps
-            ),
-        )
-        results.append((runner.records[-1].loss_last, camera_search.ANGLE_UNIT * variables["angles"]))
-    angles = min(results, key=lambda result: result[0])[1]
-    return camera_search.to_camera(angles, generator.config, prior.roll)
+        known = camera_search.around(jnp.asarray(guess, jnp.float32), codes, search)
+    fixed = {"config": search, "searching": guess is None}
+    found = runner.stage(
+        "camera",
+        search.refine_steps + (guess is None),
+        lambda: camera_search.start(known),
+        lambda state, key, n: camera_search.run(state, codes, generator, image, key, steps=n, **fixed),
+    )
+    return camera_search.to_camera(found.pose, generator.config)
 
 
 class _Runner:
