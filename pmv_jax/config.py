@@ -144,7 +144,7 @@ class CameraSearchConfig:
     pitch_range: float = 0.4
     roll_width: float = 0.02  # standard deviation of the roll, radians
     shift_width: float = 0.01  # and of shifts to the right and down, in picture sizes
-    guess_width: float = 0.05  # of yaw and pitch around the camera that landmarks tell, radians
+    guess_width: float = 0.05  # of yaw and pitch around the camera that landmarks tell, radians; roll, shift: 1/20
     heads: int = 128  # drawn for the search
     refine_heads: int = 48  # and for each round of refinement
     views: int = 4  # cameras of each head

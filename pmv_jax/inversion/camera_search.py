@@ -48,8 +48,9 @@ class Estimate(NamedTuple):
 
 def unknown(codes: Array, config: CameraSearchConfig) -> Estimate:
     """Nothing is known but the ranges of yaw and pitch, and random codes [N, w_dim]."""
-    width = jnp.array([config.yaw_range, config.pitch_range]) / jnp.sqrt(3.0)  # of a uniform distribution
-    return Estimate(jnp.zeros(5), _with_crop(width, config), codes.mean(0), jnp.ones(()))
+    angles = jnp.array([config.yaw_range, config.pitch_range]) / jnp.sqrt(3.0)  # of a uniform distribution
+    crop = jnp.array([config.roll_width, config.shift_width, config.shift_width])
+    return Estimate(jnp.zeros(5), jnp.concatenate([angles, crop]), codes.mean(0), jnp.ones(()))
 
 
 def start(estimate: Estimate) -> optimisation.State:
@@ -58,13 +59,10 @@ def start(estimate: Estimate) -> optimisation.State:
 
 
 def around(guess: Array, codes: Array, config: CameraSearchConfig) -> Estimate:
-    """The camera [25] is about `guess`, for example from landmarks."""
+    """The camera [25] is about `guess`, for example from landmarks; they know roll and shift far better than the rest."""
     pose = jnp.stack([*cameras.yaw_pitch(guess), cameras.roll_of(guess), jnp.zeros(()), jnp.zeros(())])
-    return Estimate(pose, _with_crop(jnp.full(2, config.guess_width), config), codes.mean(0), jnp.ones(()))
-
-
-def _with_crop(angles: Array, config: CameraSearchConfig) -> Array:
-    return jnp.concatenate([angles, jnp.array([config.roll_width, config.shift_width, config.shift_width])])
+    width = config.guess_width * jnp.array([1.0, 1.0, 0.05, 0.05, 0.05])
+    return Estimate(pose, width, codes.mean(0), jnp.ones(()))
 
 
 def to_camera(pose: Array, config: GeneratorConfig) -> Array:
