@@ -6,7 +6,7 @@
 The image is a car on white, as in SRN's renderings of ShapeNet, seen from any side; the focal length, 1.0254 image
 widths, comes with the generator. Meant for a GPU.
 
-The generator knows cars from all around. So the search for the camera goes once around, in even steps, and pseudo-views
+The generator knows cars from all around. So the search for the camera goes once around, and pseudo-views
 lie further from the input than those of faces. Front and back look alike from afar: give the camera if it is known.
 
 Time and score are not measured yet: the official weights are not part of this repository.
@@ -23,21 +23,10 @@ from pmv_jax.config import (
     TuningConfig,
 )
 
-_DIRECTIONS = 16  # around the car
-
 
 def config() -> InversionConfig:
     return InversionConfig(
-        camera=CameraSearchConfig(
-            yaw_range=math.pi * (1 - 1 / _DIRECTIONS),
-            yaw_steps=_DIRECTIONS,
-            pitch_range=0.5,
-            pitch_steps=3,
-            candidates=5,
-            prior=0.0,  # no side of a car is more likely
-            refine_steps=60,
-            learning_rate=0.05,
-        ),
+        camera=CameraSearchConfig(yaw_range=math.pi, pitch_range=0.5, heads=1024, refine_heads=256, refine_steps=2),
         latent=LatentConfig(steps=500, learning_rate=0.01, ramp_up=0.05, ramp_down=0.25),
         tuning=TuningConfig(steps=300, learning_rate=3e-4),
         pseudo_views=PseudoViewConfig(count=16, yaw_range=0.7, pitch_range=0.25),

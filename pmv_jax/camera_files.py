@@ -47,7 +47,7 @@ def load_camera(path: str | Path, image_name: str | Path | None = None) -> np.nd
         raise InputError(f"camera {path}: has shape {list(camera.shape)} instead of [25]; {_FORM}")
     problem = find_problem(camera)
     if problem:
-        raise InputError(f"camera {path}: {problem}")
+        raise InputError(f"camera {path}: {problem}; without --camera it is estimated")
     return camera.astype(np.float32)
 
 

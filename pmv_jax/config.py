@@ -138,19 +138,19 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class CameraSearchConfig:
-    """Camera estimation, when none is given: a grid of cameras around the average head, or the camera that landmarks
-    tell, then gradient refinement together with w, at low resolution. Without refine_steps there is no refinement."""
+    """Camera estimation, when none is given: random heads and cameras are rendered, and pose and code regressed on what
+    they look like; then again around the estimate, or first around the camera that landmarks tell."""
 
     yaw_range: float = 0.6  # radians, either side of frontal
-    pitch_range: float = 0.3
-    yaw_steps: int = 9
-    pitch_steps: int = 3
-    candidates: int = 2  # cameras of the grid that are refined
-    refine_steps: int = 40
+    pitch_range: float = 0.4
+    roll_width: float = 0.02  # standard deviation of the roll, radians
+    shift_width: float = 0.01  # and of shifts to the right and down, in picture sizes
+    guess_width: float = 0.05  # of yaw and pitch around the camera that landmarks tell, radians; roll, shift: 1/20
+    heads: int = 128  # drawn for the search
+    refine_heads: int = 48  # and for each round of refinement
+    views: int = 4  # cameras of each head
+    refine_steps: int = 1  # rounds around the estimate; without them there is no refinement
     resolution: int = 32  # of the pictures compared
-    prior: float = 0.01  # weight of the squared angles, in units of half the ranges: photographs are mostly frontal
-    guess_width: float = 0.05  # radians, in place of half the ranges, around the camera that landmarks tell
-    learning_rate: float = 0.1  # of w, and of the angles in units of 0.2 radians
 
 
 @dataclass(frozen=True)

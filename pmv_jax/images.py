@@ -60,13 +60,16 @@ def open_image(path: str | Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise InputError(f"image {path}: far too many pixels ({error}); scale it down first") from error
     except Image.UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
-        problem = "is empty" if empty else "is not a PNG, JPEG or WebP picture, whatever its name says"
+        with path.open("rb") as file:
+            start = file.read(4)
+        known = {b"": "is empty", b"GIF8": "is a GIF, not a PNG, JPEG or WebP picture"}
+        problem = known.get(start, "is not a PNG, JPEG or WebP picture, whatever its name says")
         raise InputError(f"image {path}: {problem}; export it again as one of these") from error
     except PermissionError as error:
         raise InputError(f"image {path}: may not be read; check its permissions") from error
     except Exception as error:  # a damaged file can raise nearly anything inside the decoders
-        raise InputError(f"image {path}: cannot be decoded ({error}); it is damaged or cut short") from error
+        remedy = "it is damaged or cut short, get it again"
+        raise InputError(f"image {path}: cannot be decoded ({error}); {remedy}") from error
     if animated:
         warnings.warn(f"image {path}: is animated; using its first frame", stacklevel=2)
     return image

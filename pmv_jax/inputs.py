@@ -73,15 +73,16 @@ class Target:
             "config": to_dict(self.photograph.config),
         }
 
-    def write_alignment(self, directory: Path, generator: Any) -> None:
-        """Pictures and figures of how the face was found; nothing where none was."""
+    def write_alignment(self, directory: Path, generator: Any, camera: np.ndarray) -> None:
+        """Pictures and figures of how the face was found, and of the camera [25] that came of it; nothing where none
+        was found."""
         if self.portrait is None:
             return
         from pmv_jax.faces.drawing import write_alignment
         from pmv_jax.inversion.camera_search import average_head
 
-        head = np.asarray(average_head(generator, self.portrait.pose.camera))
-        write_alignment(directory, self.photograph.picture, self.portrait, self.image, head)
+        head = np.asarray(average_head(generator, camera))
+        write_alignment(directory, self.photograph.picture, self.portrait, self.image, head, camera)
 
 
 def read(entry: Entry, config: InversionConfig) -> Photograph:

@@ -118,7 +118,7 @@ def _invert_one() -> int:
         )
         progress = lambda done, total: bars.update("rendering", done, total)  # noqa: E731
         figures = write_result(space.result, inversion, target.image, progress, title=Path(_IMAGE.value).stem)
-        target.write_alignment(space.result, generator)
+        target.write_alignment(space.result, generator, inversion.camera)
     print(f"PSNR {figures['psnr']:.2f} dB in {time.monotonic() - start:.0f} s: {out}")
     return 0
 

@@ -272,7 +272,7 @@ class Job:
         inversion = dataclasses.replace(item.run.result, stages=tuple(item.run.records))
         result = item.space.result
         write_result(result, inversion, item.target.image, title=item.name, peak_memory=self._memory)
-        item.target.write_alignment(result, self._generator)
+        item.target.write_alignment(result, self._generator, inversion.camera)
         item.space.publish()
 
     def _written(self, item: _Item, future: Future[None]) -> None:
@@ -320,7 +320,7 @@ def _raise_if_disk(error: BaseException) -> None:
 def _slower(config: InversionConfig) -> InversionConfig:
     """The recipe with lower learning rates."""
     stages = {}
-    for name in ("camera", "latent", "tuning", "joint"):
+    for name in ("latent", "tuning", "occluded", "joint"):
         stage = getattr(config, name)
         stages[name] = dataclasses.replace(stage, learning_rate=RETRY_RATE * stage.learning_rate)
     return dataclasses.replace(config, **stages)
@@ -328,9 +328,8 @@ def _slower(config: InversionConfig) -> InversionConfig:
 
 def _steps(config: InversionConfig, target: inputs.Target) -> int:
     """How many steps an image takes at most."""
-    searched = 0 if target.camera is not None else config.camera.candidates if target.guess is None else 1
-    fits = config.latent.steps + config.tuning.steps + config.joint.steps
-    return searched * config.camera.refine_steps + fits
+    searched = 0 if target.camera is not None else (target.guess is None) + config.camera.refine_steps
+    return searched + config.latent.steps + config.tuning.steps + config.occluded.steps + config.joint.steps
 
 
 class _Monitor:

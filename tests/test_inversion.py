@@ -346,22 +346,12 @@ def average_head(camera) -> np.ndarray:
     return np.asarray(jax.image.resize(raw, (SIZE, SIZE, 3), "bilinear"))
 
 
-@pytest.mark.parametrize("yaw", [-0.6, 0.3])
-def test_search_finds_the_camera_of_the_average_head(yaw):
-    config = CameraSearchConfig(yaw_steps=5, resolution=16, candidates=3, prior=0.0)
-    camera = camera_search.to_camera(jnp.array([yaw, 0.3]), TINY)
-    stats = latent.statistics(generator(), camera)
-    found = camera_search.candidates(generator(), stats, average_head(camera), config=config, loss_config=RECIPE.loss)
-    assert found.shape == (3, 2)
-    np.testing.assert_allclose(found[0], (yaw, 0.3), atol=1e-6)
-
-
 @pytest.mark.slow
 def test_inversion_without_a_camera_finds_one():
-    search = CameraSearchConfig(yaw_steps=5, candidates=2, refine_steps=20, resolution=16, prior=0.0)
+    search = CameraSearchConfig(heads=64, refine_heads=32, resolution=16)
     camera = camera_search.to_camera(jnp.array([0.35, 0.1]), TINY)
     ours = invert(dataclasses.replace(RECIPE, camera=search), camera=None, image=average_head(camera))
-    assert [stage.name for stage in ours.stages[:2]] == ["camera_1", "camera_2"]
+    assert ours.stages[0].name == "camera" and ours.stages[0].steps == 2
     np.testing.assert_allclose(yaw_pitch(jnp.asarray(ours.camera)), (0.35, 0.1), atol=0.1)
 
 

@@ -119,7 +119,7 @@ TINY = GeneratorConfig(
 )
 SHORT = (
     "latent.steps=4", "tuning.steps=4", "joint.steps=4", "pseudo_views.count=2",
-    "camera.yaw_steps=3", "camera.pitch_steps=1", "camera.candidates=1", "camera.refine_steps=2",
+    "camera.heads=4", "camera.refine_heads=4", "camera.views=2", "camera.resolution=16",
 )  # fmt: skip
 FILES = (
     "input.png reconstruction.png views.png orbit.mp4 depth.png depth.npy report.html config.json metrics.json "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -20,17 +21,41 @@ _AXIS_COLOURS = ("#ff4040", "#40d040", "#5080ff")  # x, y, z
 
 
 def write_alignment(
-    directory: Path, picture: Image.Image, portrait: Portrait, crop: np.ndarray, rendering: np.ndarray
+    directory: Path,
+    picture: Image.Image,
+    portrait: Portrait,
+    crop: np.ndarray,
+    rendering: np.ndarray,
+    refined: np.ndarray | None = None,
 ) -> None:
     """Writes `alignment.png` and `alignment.json`, and `faces.png` where several faces could be meant.
+
+    Args:
+      picture, portrait, crop, rendering: see `alignment_sheet`.
+      refined: the camera [25] that the generator made of the landmarks' one.
 
     Raises:
       OSError: a file cannot be written.
     """
     images.save_image(directory / "alignment.png", alignment_sheet(picture, portrait, crop, rendering))
-    (directory / "alignment.json").write_text(json.dumps(portrait.facts(), indent=2) + "\n")
+    facts = portrait.facts() if refined is None else {**portrait.facts(), "refined": _refinement(portrait, refined)}
+    (directory / "alignment.json").write_text(json.dumps(facts, indent=2) + "\n")
     if portrait.is_ambiguous:
         draw_faces(picture, portrait.faces, portrait.chosen).save(directory / "faces.png")
+
+
+def _refinement(portrait: Portrait, refined: np.ndarray) -> dict[str, Any]:
+    """For a JSON file: the refined camera, its angles, and how far its viewing direction is from the landmarks' one."""
+    yaw, pitch = cameras.yaw_pitch(refined)
+    forward = [camera[:16].reshape(4, 4)[:3, 2] for camera in (portrait.pose.camera, refined)]
+    moved = np.arctan2(np.linalg.norm(np.cross(*forward)), forward[0] @ forward[1])
+    return {
+        "camera": refined.tolist(),
+        "yaw": float(yaw),
+        "pitch": float(pitch),
+        "roll": float(cameras.roll_of(refined)),
+        "moved_by": float(moved),
+    }
 
 
 def draw_faces(picture: Image.Image, faces: tuple[Face, ...], chosen: int | None = None) -> Image.Image:

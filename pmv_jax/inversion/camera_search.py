@@ -1,6 +1,12 @@
-"""Stage 0, when no camera is given: yaw and pitch by search through the generator, then by gradient together with w.
+"""Stage 0, when no camera is given: the generator is asked which camera, and which head, make such a picture.
 
-Where landmarks have said what the camera is, their camera takes the place of the search, and holds the gradient.
+It draws heads and cameras at random and renders them small; then pose and code are regressed on what the pictures look
+like (kernel ridge regression on oriented gradients), and read off for the photograph. A round of refinement does the
+same with heads and cameras drawn around the estimate, as far as it may still be off. Regression answers with the mean
+of all heads and cameras that look like the photograph, where a descent stops at one of them: a turned face and another
+head's frontal one are hard to tell apart by the difference of pixels.
+
+Where landmarks have said what the camera is, the first draw is around that camera already.
 """
 
 from __future__ import annotations
@@ -11,136 +17,226 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
 from pmv_jax import cameras
-from pmv_jax.config import CameraSearchConfig, GeneratorConfig, LossConfig
+from pmv_jax.config import CameraSearchConfig, GeneratorConfig
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import optimisation
-from pmv_jax.inversion.latent import LatentStatistics
-from pmv_jax.inversion.latent import statistics as latent_statistics
-from pmv_jax.losses import image_loss
+from pmv_jax.inversion import latent, optimisation
 
-ANGLE_UNIT = 0.2  # radians; makes one learning rate right for angles and w
-
-
-def grid(config: CameraSearchConfig) -> Array:
-    """Yaw and pitch [N, 2] of all cameras tried, in radians."""
-    yaw = jnp.linspace(-config.yaw_range, config.yaw_range, config.yaw_steps)
-    pitch = jnp.linspace(-config.pitch_range, config.pitch_range, config.pitch_steps)
-    return jnp.stack(jnp.meshgrid(yaw, pitch), axis=-1).reshape(-1, 2)
+_BANDWIDTH = 0.3  # of the Gaussian kernel: times the squared distance, in mean squared distances from the mean
+_RIDGE = 0.01
+_BINS = 8  # directions of gradients
+_WINDOW = 0.5  # standard deviation of the window around the face, in half picture sizes
 
 
-class Prior(NamedTuple):
-    """What is known of the camera before the generator is asked: yaw and pitch [2], how far they may be off [2], and
-    the roll [], which is not searched."""
+class Estimate(NamedTuple):
+    """What is known of a picture: a draw of heads and cameras comes from it, and a regression makes a narrower one.
 
-    angles: Array
-    width: Array
-    roll: Array
+    Attributes:
+      pose: [5], see `to_camera`.
+      pose_width: [5], standard deviations.
+      code: w [w_dim].
+      code_width: [], in standard deviations of random codes.
+    """
 
-
-def frontal(config: CameraSearchConfig) -> Prior:
-    """Nothing is known; but the generator can explain a frontal face by a turned, tilted one all too well."""
-    return Prior(jnp.zeros(2), jnp.array([config.yaw_range, config.pitch_range]) / 2, jnp.zeros(()))
-
-
-def around(guess: Array, config: CameraSearchConfig) -> Prior:
-    """A guess [25], for example from landmarks."""
-    return Prior(jnp.stack(cameras.yaw_pitch(guess)), jnp.full(2, config.guess_width), cameras.roll_of(guess))
+    pose: Array
+    pose_width: Array
+    code: Array
+    code_width: Array
 
 
-def to_camera(angles: Array, config: GeneratorConfig, roll: Array | float = 0.0) -> Array:
-    """Yaw and pitch [..., 2] -> the camera [..., 25] there, of those that the generator was trained with, rolled."""
+@jax.jit
+def random_codes(generator: Generator) -> Array:
+    """The random codes [N, w_dim] that draws are made of."""
+    return latent.random_codes(generator, to_camera(jnp.zeros(2), generator.config))
+
+
+def unknown(codes: Array, config: CameraSearchConfig) -> Estimate:
+    """Nothing is known but the ranges of yaw and pitch, and random codes [N, w_dim]."""
+    angles = jnp.array([config.yaw_range, config.pitch_range]) / jnp.sqrt(3.0)  # of a uniform distribution
+    crop = jnp.array([config.roll_width, config.shift_width, config.shift_width])
+    return Estimate(jnp.zeros(5), jnp.concatenate([angles, crop]), codes.mean(0), jnp.ones(()))
+
+
+def start(estimate: Estimate) -> optimisation.State:
+    """State before the first round."""
+    return optimisation.State(estimate, (), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+
+
+def around(guess: Array, codes: Array, config: CameraSearchConfig) -> Estimate:
+    """The camera [25] is about `guess`, as landmarks say; they know roll and shift better than the rest."""
+    pose = jnp.stack([*cameras.yaw_pitch(guess), cameras.roll_of(guess), jnp.zeros(()), jnp.zeros(())])
+    width = config.guess_width * jnp.array([1.0, 1.0, 0.05, 0.05, 0.05])
+    return Estimate(pose, width, codes.mean(0), jnp.ones(()))
+
+
+def to_camera(pose: Array, config: GeneratorConfig) -> Array:
+    """Pose [..., 2] or [..., 5] -> camera [..., 25].
+
+    Yaw and pitch are of the cameras that the generator was trained with; roll turns the picture clockwise (radians),
+    and the shifts move what it shows to the right and down, in picture sizes.
+    """
     camera = cameras.look_at(
-        angles[..., 0],
-        angles[..., 1],
+        pose[..., 0],
+        pose[..., 1],
         pivot=config.camera_pivot,
         radius=config.camera_radius,
         focal=config.camera_focal,
     )
-    return cameras.rolled(camera, roll)
-
-
-@functools.partial(jax.jit, static_argnames=("config", "loss_config"))
-def candidates(
-    generator: Generator, stats: LatentStatistics, image: Array, *, config: CameraSearchConfig, loss_config: LossConfig
-) -> Array:
-    """The grid's most promising yaws and pitches [candidates, 2]: where the average head looks most like the image.
-
-    Pictures are compared after removing each channel's mean and scale, so that complexion and light say little.
-    """
-    small, target = _coarse(generator, config), _standardise(_shrink(image, config.resolution))
-    angles, prior = grid(config), frontal(config)
-    ws = jnp.tile(stats.mean, (generator.config.num_ws, 1))
-    planes = small.model.apply(small.variables, ws[None], method="planes")
-
-    def score(angle: Array) -> Array:
-        features, _ = small.model.apply(
-            small.variables, planes, to_camera(angle, generator.config)[None], method="render"
-        )
-        return image_loss(_standardise(features[0, ..., :3]), target, loss_config) + _penalty(angle, prior, config)
-
-    scores = jax.lax.map(score, angles)
-    return angles[jax.lax.top_k(-scores, config.candidates)[1]]
+    if pose.shape[-1] == 2:
+        return camera
+    cam2world, intrinsics = cameras.split(cameras.rolled(camera, pose[..., 2]))
+    distance = jnp.linalg.norm(cam2world[..., :3, 3] - jnp.asarray(config.camera_pivot), axis=-1, keepdims=True)
+    shift = pose[..., 3:] * distance / config.camera_focal  # world units, along the camera's first two axes
+    position = cam2world[..., :3, 3] - jnp.einsum("...ij,...j->...i", cam2world[..., :3, :2], shift)
+    return cameras.join(cam2world.at[..., :3, 3].set(position), intrinsics)
 
 
 @jax.jit
 def average_head(generator: Generator, camera: Array) -> Array:
     """The generator's average head from a camera [25] -> [H, W, 3], to be compared with a photograph."""
-    mean = latent_statistics(generator, camera).mean
+    mean = latent.statistics(generator, camera).mean
     return generator.synthesis(jnp.tile(mean, (1, generator.config.num_ws, 1)), camera[None])["image"][0]
 
 
-def optimiser(config: CameraSearchConfig) -> optax.GradientTransformation:
-    return optax.adam(optax.cosine_decay_schedule(config.learning_rate, max(config.refine_steps, 1), 0.1))
+class Examples(NamedTuple):
+    """N heads from V cameras each: poses [N, V, 5], codes [N, w_dim], and what they look like, features [N, V, F]."""
+
+    poses: Array
+    codes: Array
+    features: Array
 
 
-def start(angles: Array, stats: LatentStatistics, config: CameraSearchConfig) -> optimisation.State:
-    """State for one candidate [2]: its angles, in units of `ANGLE_UNIT`, and the average w."""
-    return optimisation.start({"angles": angles / ANGLE_UNIT, "w": stats.mean}, optimiser(config))
+@functools.partial(jax.jit, static_argnames=("heads", "views", "resolution"))
+def draw(
+    estimate: Estimate, codes: Array, generator: Generator, key: Array, *, heads: int, views: int, resolution: int
+) -> Examples:
+    """Draws `heads` heads with `views` cameras each from an estimate: codes around its code as random ones [N, w_dim]
+    scatter around their mean, poses uniformly. The first draw of a search is the same for all pictures."""
+    code_key, pose_key = jax.random.split(key)
+    drawn = codes[jax.random.choice(code_key, len(codes), (heads,), replace=False)]
+    drawn = estimate.code + estimate.code_width * (drawn - codes.mean(0))
+    uniform = jnp.sqrt(3.0) * jax.random.uniform(pose_key, (heads, views, 5), minval=-1.0)
+    poses = estimate.pose + estimate.pose_width * uniform
+    pictures = _pictures(generator, drawn, to_camera(poses, generator.config), resolution)
+    return Examples(poses, drawn, jax.vmap(jax.vmap(_features))(pictures))
 
 
-@functools.partial(jax.jit, static_argnames=("config", "loss_config"))
+@functools.partial(jax.jit, static_argnames=("resolution",))
+def answer(examples: Examples, estimate: Estimate, image: Array, *, resolution: int) -> tuple[Estimate, Array]:
+    """The narrower estimate that examples drawn from one make for an image [H, W, 3], by kernel ridge regression.
+
+    Also how far the image is from the nearest example: mean squared difference of the features.
+    """
+    poses, codes, features = examples
+    heads, views, _ = poses.shape
+    seen = _features(jax.image.resize(image, (resolution, resolution, 3), "bilinear"))
+    yaw, others = poses[..., :1], poses[..., 1:]
+    shared = jnp.broadcast_to(codes[:, None], (heads, views, codes.shape[1]))
+    answers = jnp.concatenate([jnp.sin(yaw), jnp.cos(yaw), others, shared], axis=-1)  # a yaw may go all around
+    value, error = _regress(features, answers, seen)
+    pose = jnp.concatenate([jnp.arctan2(value[0], value[1])[None], value[2:6]])
+    width = jnp.concatenate([jnp.hypot(error[0], error[1])[None], error[2:6]])
+    spread = jnp.sqrt(jnp.mean(jnp.var(codes, axis=0)))
+    code_width = estimate.code_width * jnp.minimum(jnp.sqrt(jnp.mean(error[6:] ** 2)) / spread, 1.0)
+    unlike = jnp.min(jnp.mean(jnp.square(features - seen), axis=-1))
+    return Estimate(pose, jnp.minimum(width, estimate.pose_width), value[6:], code_width), unlike
+
+
+@functools.partial(jax.jit, static_argnames=("heads", "views", "resolution"))
 def run(
     state: optimisation.State,
     generator: Generator,
     image: Array,
-    prior: Prior,
     key: Array,
     steps: int | Array,
     *,
-    config: CameraSearchConfig,
-    loss_config: LossConfig,
+    heads: int,
+    views: int,
+    resolution: int,
 ) -> tuple[optimisation.State, Array]:
-    """`steps` steps on angles and w together, against the raw image at low resolution."""
-    small, target = _coarse(generator, config), _shrink(image, config.resolution)
+    """`steps` rounds on an estimate, CHUNK at most, each with its own key `fold_in(key, i)`.
 
-    def loss(variables: dict[str, Array], step: Array, key: Array) -> tuple[Array, Array]:
-        ws = jnp.tile(variables["w"], (1, generator.config.num_ws, 1))
-        planes = small.model.apply(small.variables, ws, method="planes")
-        angles = ANGLE_UNIT * variables["angles"]
-        camera = to_camera(angles, generator.config, prior.roll)
-        features, _ = small.model.apply(small.variables, planes, camera[None], method="render")
-        value = image_loss(features[0, ..., :3], target, loss_config) + _penalty(angles, prior, config)
-        return value, value
+    Args:
+      state: its variables are the estimate.
+      image: [H, W, 3].
+      heads, views, resolution: of each draw.
 
-    return optimisation.run(jax.value_and_grad(loss, has_aux=True), optimiser(config), state, key, steps)
+    Returns:
+      The new state, and what `answer` says of each round [CHUNK], zero past the last.
+    """
+    codes = random_codes(generator)
 
+    def take_round(i: Array, carry: tuple[optimisation.State, Array]) -> tuple[optimisation.State, Array]:
+        state, unlike = carry
+        own = jax.random.fold_in(key, state.step)
+        sizes = {"heads": heads, "views": views, "resolution": resolution}
+        examples = draw(state.variables, codes, generator, own, **sizes)
+        estimate, distance = answer(examples, state.variables, image, resolution=resolution)
+        return state.replace(variables=estimate, step=state.step + 1), unlike.at[i].set(distance)
 
-def _penalty(angles: Array, prior: Prior, config: CameraSearchConfig) -> Array:
-    return config.prior * jnp.sum(jnp.square((angles - prior.angles) / prior.width))
-
-
-def _coarse(generator: Generator, config: CameraSearchConfig) -> Generator:
-    rendering = dataclasses.replace(generator.config.rendering, neural_resolution=config.resolution)
-    return generator.replace(config=dataclasses.replace(generator.config, rendering=rendering))
-
-
-def _shrink(image: Array, resolution: int) -> Array:
-    return jax.image.resize(image, (resolution, resolution, 3), "bilinear")
+    return jax.lax.fori_loop(0, steps, take_round, (state, jnp.zeros(optimisation.CHUNK)))
 
 
-def _standardise(image: Array) -> Array:
-    return 0.5 * (image - image.mean((0, 1))) / (image.std((0, 1)) + 1e-3)
+def _pictures(generator: Generator, codes: Array, views: Array, resolution: int) -> Array:
+    """Codes [N, w_dim], cameras [N, V, 25] -> raw pictures [N, V, n, n, 3]."""
+    rendering = dataclasses.replace(generator.config.rendering, neural_resolution=resolution)
+    small = generator.replace(config=dataclasses.replace(generator.config, rendering=rendering))
+    apply = functools.partial(small.model.apply, small.variables)
+
+    def one(drawn: tuple[Array, Array]) -> Array:
+        code, views = drawn
+        planes = apply(jnp.tile(code, (1, generator.config.num_ws, 1)), method="planes")
+        return jax.lax.map(lambda camera: apply(planes, camera[None], method="render")[0][0, ..., :3], views)
+
+    return jax.lax.map(one, (codes, views))
+
+
+def _features(image: Array) -> Array:
+    """Oriented gradients (N. Dalal, B. Triggs, CVPR 2005) of [n, n, 3] -> [F].
+
+    The strongest channel's gradient at every pixel is shared out among directions and pooled over cells of two pixels,
+    each cell scaled to length one, so that neither light nor complexion counts; a window fades out what is not face.
+    """
+    image = (image - image.mean((0, 1))) / (image.std((0, 1)) + 1e-2)
+    right, down = jnp.diff(image, axis=1)[:-1], jnp.diff(image, axis=0)[:, :-1]
+    strongest = jnp.argmax(right**2 + down**2, axis=-1, keepdims=True)
+    right, down = (jnp.take_along_axis(x, strongest, axis=-1)[..., 0] for x in (right, down))
+    angles = 2 * jnp.pi * jnp.arange(_BINS) / _BINS
+    along = right[..., None] * jnp.cos(angles) + down[..., None] * jnp.sin(angles)
+    length = jnp.sqrt(right**2 + down**2)[..., None] + 1e-6
+    shares = jnp.maximum(along, 0) ** 2 / length
+    count = image.shape[0] // 2
+    place = jnp.arange(shares.shape[0])[:, None]
+    pool = jnp.maximum(1 - jnp.abs(place - jnp.linspace(0, shares.shape[0] - 1, count)) * count / shares.shape[0], 0)
+    cells = jnp.einsum("hwk,ha,wb->abk", shares, pool, pool)
+    cells = cells / jnp.sqrt(jnp.sum(cells**2, axis=-1, keepdims=True) + 0.16)
+    window = jnp.exp(-(jnp.linspace(-1, 1, count) ** 2) / (2 * _WINDOW**2))
+    return (cells * window[:, None, None] * window[:, None]).ravel()
+
+
+def _regress(features: Array, answers: Array, seen: Array) -> tuple[Array, Array]:
+    """Kernel ridge regression.
+
+    Args:
+      features, answers: [N, V, F] and [N, V, D] of N groups of V examples.
+      seen: [F] of the example to answer for.
+
+    Returns:
+      The answer [D], and its standard deviation [D] over the examples, each answered for without its own group.
+    """
+    groups, views, size = answers.shape
+    mean, known = answers.mean((0, 1)), features.reshape(groups * views, -1)
+    centre = known.mean(0)
+    known, asked = known - centre, seen - centre
+    bandwidth = _BANDWIDTH / jnp.mean(jnp.sum(known**2, axis=1))
+    squares = jnp.sum(known**2, axis=1)
+    kernel = jnp.exp(-bandwidth * (squares[:, None] + squares - 2 * known @ known.T))
+    inverse = jnp.linalg.inv(kernel + _RIDGE * jnp.eye(len(known)))
+    weights = inverse @ (answers - mean).reshape(-1, size)
+    value = mean + jnp.exp(-bandwidth * jnp.sum((known - asked) ** 2, axis=1)) @ weights
+    index = jnp.arange(groups)
+    blocks = inverse.reshape(groups, views, groups, views)[index, :, index]
+    left_out = jnp.linalg.solve(blocks, weights.reshape(groups, views, size))
+    return value, jnp.sqrt(jnp.mean(left_out**2, axis=(0, 1)))

@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 
 from pmv_jax import checkpoints, lpips_weights
-from pmv_jax.config import CameraSearchConfig, GeneratorConfig, InversionConfig, LossConfig, from_dict, to_dict
+from pmv_jax.config import GeneratorConfig, InversionConfig, LossConfig, from_dict, to_dict
 from pmv_jax.errors import InputError
 from pmv_jax.generator import Generator
 from pmv_jax.inversion import camera_search, fitting, latent, pseudo_views, tuning
@@ -202,21 +202,16 @@ def _camera_stages(
     image: Array, generator: Generator, config: InversionConfig, guess: np.ndarray | Array | None
 ) -> Coroutine[Stage, Fitted, Array]:
     """Stage 0 as a coroutine: gives the camera [25]."""
-    search = config.camera
-    stats = latent.statistics(generator, camera_search.to_camera(jnp.zeros(2), generator.config))
+    search, codes = config.camera, camera_search.random_codes(generator)
+    sizes = {"views": search.views, "resolution": search.resolution}
     if guess is None:
-        prior = camera_search.frontal(search)
-        tried = camera_search.candidates(generator, stats, image, config=search, loss_config=config.loss)
+        start, program = camera_search.start(camera_search.unknown(codes, search)), _FindCamera(search.heads, **sizes)
+        known = (yield Stage("camera", 1, program, start, (image,))).variables
     else:
-        prior = camera_search.around(jnp.asarray(guess, jnp.float32), search)
-        tried = prior.angles[None]
-    program = _RefineCamera(search, config.loss)
-    results = []
-    for index, angles in enumerate(tried):
-        start = camera_search.start(angles, stats, search)
-        results.append((yield Stage(f"camera_{index + 1}", search.refine_steps, program, start, (image, prior))))
-    best = min(results, key=lambda fitted: fitted.loss)
-    return camera_search.to_camera(camera_search.ANGLE_UNIT * best.variables["angles"], generator.config, prior.roll)
+        known = camera_search.around(jnp.asarray(guess, jnp.float32), codes, search)
+    start, program = camera_search.start(known), _FindCamera(search.refine_heads, **sizes)
+    found = (yield Stage("camera_refinement", search.refine_steps, program, start, (image,))).variables
+    return camera_search.to_camera(found.pose, generator.config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,11 +232,12 @@ class _FitViews:
 
 
 @dataclasses.dataclass(frozen=True)
-class _RefineCamera:
+class _FindCamera:
     """`camera_search.run` as a program."""
 
-    search: CameraSearchConfig
-    loss: LossConfig
+    heads: int
+    views: int
+    resolution: int
 
     def network(self) -> None:
         return None
@@ -249,7 +245,7 @@ class _RefineCamera:
     def __call__(
         self, state: State, generator: Generator, network: None, own: Any, key: Array, steps: Array
     ) -> tuple[State, Array]:
-        return camera_search.run(state, generator, *own, key, steps, config=self.search, loss_config=self.loss)
+        return camera_search.run(state, generator, *own, key, steps, **dataclasses.asdict(self))
 
 
 def _run(run: ImageRun, generator: Generator) -> tuple[Any, tuple[StageRecord, ...]]:
