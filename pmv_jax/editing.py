@@ -325,7 +325,7 @@ def _tune(
     side_by_side = fitting.views_at_once(count)
     unit = jnp.std(planes)
 
-    def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[Array, Tree]:
+    def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
         def loss(variables: Tree, view: fitting.Views, scale: Array) -> Array:
             tuned = generator.with_params({**generator.params, **variables["weights"]})
             image = tuned.render_view(planes + unit * variables["offset"], ws, view.cameras)["image"]
@@ -338,7 +338,8 @@ def _tune(
             (chosen, scales),
             batch_size=None if side_by_side == 1 else side_by_side,
         )
-        return jax.tree.map(lambda part: part.sum(0), parts)
+        value, grads = jax.tree.map(lambda part: part.sum(0), parts)
+        return (value, value), grads
 
     return optimisation.run(value_and_grad, _adam(config, state.variables), state, key, steps)
 
