@@ -59,7 +59,7 @@ def start(estimate: Estimate) -> optimisation.State:
 
 
 def around(guess: Array, codes: Array, config: CameraSearchConfig) -> Estimate:
-    """The camera [25] is about `guess`, for example from landmarks; they know roll and shift far better than the rest."""
+    """The camera [25] is about `guess`, as landmarks say; they know roll and shift better than the rest."""
     pose = jnp.stack([*cameras.yaw_pitch(guess), cameras.roll_of(guess), jnp.zeros(()), jnp.zeros(())])
     width = config.guess_width * jnp.array([1.0, 1.0, 0.05, 0.05, 0.05])
     return Estimate(pose, width, codes.mean(0), jnp.ones(()))
