@@ -68,8 +68,7 @@ def open_image(path: str | Path) -> Image.Image:
     except PermissionError as error:
         raise InputError(f"image {path}: may not be read; check its permissions") from error
     except Exception as error:  # a damaged file can raise nearly anything inside the decoders
-        remedy = "it is damaged or cut short, get it again"
-        raise InputError(f"image {path}: cannot be decoded ({error}); {remedy}") from error
+        raise InputError(f"image {path}: cannot be decoded ({error}): damaged or cut short; get it again") from error
     if animated:
         warnings.warn(f"image {path}: is animated; using its first frame", stacklevel=2)
     return image
