@@ -275,7 +275,7 @@ def export(variables: dict[str, Any]) -> dict[str, np.ndarray]:
         names = [key.key for key in path][1:]  # the first is Flax's collection
         order = eg3d_import._torch_order(names[-1], leaf.ndim)
         name = re.sub(r"\.net_(\d+)\.", r".net.\1.", ".".join(names))
-        tensors[name] = np.ascontiguousarray(np.asarray(leaf).transpose(np.argsort(order)))
+        tensors[name] = np.array(np.asarray(leaf).transpose(np.argsort(order)), order="C")
     return tensors
 
 
