@@ -1,7 +1,7 @@
 """Several processes on one job: JAX's runtime starts them, and agrees on who does what.
 
 Nothing is computed together: each process runs its share on its own devices. What they need to know of each other is
-how many they are, and what is left to do when they start.
+how many they are, and what is left to do when they start. So one that dies must not take others with it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from jax.experimental import multihost_utils
 
 from pmv_jax.errors import InputError
 
+_NEVER = 10_000_000  # seconds after which JAX ends all processes because one of them is silent
+
 
 def start(
     multihost: bool, coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
     """Starts `jax.distributed`, if this is asked for or the environment is that of a job with several processes.
-
-    A process that dies takes nobody with it.
 
     Raises:
       InputError: JAX finds no cluster, or the processes do not find each other.
@@ -32,10 +32,10 @@ def start(
         raise InputError("--coordinator, --num_processes and --process_id go together; give all three")
     if not (multihost or given or _is_cluster(os.environ)):
         return
-    jax.config.update("jax_enable_recoverability", True)
+    jax.config.update("jax_enable_recoverability", True)  # at its end, a process does not wait for others
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
     try:
-        jax.distributed.initialize(**explicit)
+        jax.distributed.initialize(**explicit, heartbeat_timeout_seconds=_NEVER)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"--multihost: {error}; where JAX cannot find the other processes itself, give --coordinator, "
@@ -44,7 +44,7 @@ def start(
 
 
 def share(missing: Sequence[int], total: int) -> list[int]:
-    """This process's part of what is missing.
+    """This process's part of what is missing. From here on no process waits for another.
 
     Args:
       missing: indices in [0, total), as this process sees it; process 0 decides. No two take the same, and all have
@@ -54,7 +54,7 @@ def share(missing: Sequence[int], total: int) -> list[int]:
         return list(missing)
     mask = np.zeros(total, np.uint8)
     mask[list(missing)] = 1
-    agreed = multihost_utils.broadcast_one_to_all((mask, np.int64(total)))
+    agreed = multihost_utils.broadcast_one_to_all((mask, np.int32(total)))
     if int(agreed[1]) != total:
         raise InputError(f"--images: {total} images here, {int(agreed[1])} on process 0; all must see the same files")
     return np.flatnonzero(agreed[0])[jax.process_index() :: jax.process_count()].tolist()

@@ -127,7 +127,7 @@ class Job:
                 writers = None
                 if options.writers:
                     writers = stack.enter_context(ThreadPoolExecutor(options.writers, "writer"))
-                self._monitor = stack.enter_context(_Monitor(len(self._images), len(self._todo), options.log_directory))
+                self._monitor = stack.enter_context(_Monitor(len(self._todo), options.log_directory))
                 stack.enter_context(self._stop_on_signals())
                 try:
                     self._work(size, self._prefetched(loader, size * devices), writers)
@@ -335,13 +335,14 @@ def _steps(config: InversionConfig, target: inputs.Target) -> int:
 class _Monitor:
     """Progress bar and log of a job."""
 
-    def __init__(self, total: int, todo: int, log_directory: str | None) -> None:
+    def __init__(self, total: int, log_directory: str | None) -> None:
+        """total: images to be done, of this process and from now on."""
         self._shares: dict[str, float] = {}  # of the running images, how much of each is done
-        self._done, self._failed, self._first = total - todo, 0, total - todo
+        self._done, self._failed = 0, 0
         self._begun = time.monotonic()
         pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs no animation
         form = "{desc}{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
-        self._bar = tqdm(total=total, initial=self._done, bar_format=form, mininterval=pause)
+        self._bar = tqdm(total=total, bar_format=form, mininterval=pause)
         self._log = None
         if log_directory is not None:
             folder = epath.Path(log_directory)
@@ -375,13 +376,13 @@ class _Monitor:
         self._shares.pop(name, None)
         self._done += 1
         self._failed += failed
-        rate = (self._done - self._first) / (time.monotonic() - self._begun)
+        rate = self._done / (time.monotonic() - self._begun)
         self._write(image=name, failed=failed, images_done=self._done, images_per_hour=3600 * rate)
         self._show()
 
     def _show(self) -> None:
         at = self._done + sum(self._shares.values())
-        rate = 3600 * (at - self._first) / max(time.monotonic() - self._begun, 1e-9)
+        rate = 3600 * at / max(time.monotonic() - self._begun, 1e-9)
         failed = f", {self._failed} failed" if self._failed else ""
         text = f"{self._done} of {self._bar.total} images, {rate:.1f} an hour{failed}"
         self._bar.set_postfix_str(text, refresh=False)
