@@ -1,11 +1,13 @@
 """Several processes on one job: JAX's runtime starts them, and agrees on who does what.
 
 Nothing is computed together: each process runs its share on its own devices. What they need to know of each other is
-how many they are, and what is left to do when they start. So one that dies must not take others with it.
+how many they are, what is left to do when they start, and who is still at work at the end. One that dies takes no
+others with it, unless it is process 0, which carries JAX's runtime: the same command then goes on from what was saved.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 
@@ -14,8 +16,6 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pmv_jax.errors import InputError
-
-_NEVER = 10_000_000  # seconds after which JAX ends all processes because one of them is silent
 
 
 def start(
@@ -32,10 +32,10 @@ def start(
         raise InputError("--coordinator, --num_processes and --process_id go together; give all three")
     if not (multihost or given or _is_cluster(os.environ)):
         return
-    jax.config.update("jax_enable_recoverability", True)  # at its end, a process does not wait for others
+    jax.config.update("jax_enable_recoverability", True)  # the death of one is not that of all
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
     try:
-        jax.distributed.initialize(**explicit, heartbeat_timeout_seconds=_NEVER)
+        jax.distributed.initialize(**explicit)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"--multihost: {error}; where JAX cannot find the other processes itself, give --coordinator, "
@@ -44,7 +44,7 @@ def start(
 
 
 def share(missing: Sequence[int], total: int) -> list[int]:
-    """This process's part of what is missing. From here on no process waits for another.
+    """This process's part of what is missing. From here to `finish` no process waits for another.
 
     Args:
       missing: indices in [0, total), as this process sees it; process 0 decides. No two take the same, and all have
@@ -58,6 +58,14 @@ def share(missing: Sequence[int], total: int) -> list[int]:
     if int(agreed[1]) != total:
         raise InputError(f"--images: {total} images here, {int(agreed[1])} on process 0; all must see the same files")
     return np.flatnonzero(agreed[0])[jax.process_index() :: jax.process_count()].tolist()
+
+
+def finish() -> None:
+    """Waits for the processes that are still alive: JAX would end them with process 0."""
+    if jax.process_count() > 1:
+        with contextlib.suppress(multihost_utils.ProcessFailureError):  # it is the work's end for all others as well
+            with multihost_utils.live_devices(jax.devices()):
+                pass
 
 
 def _is_cluster(environment: os._Environ[str] | dict[str, str]) -> bool:

@@ -79,7 +79,9 @@ def run(images: Manifest, out: str, generator_directory: Path, config: Inversion
     todo = cluster.share([i for i, name in enumerate(images.names) if name not in done], len(images))
     generator = load_generator(generator_directory)
     job = Job(images, todo, directory, generator, str(generator_directory), config, options)
-    return EXIT_SOME_FAILED if job.run() else 0
+    failed = job.run()
+    cluster.finish()
+    return EXIT_SOME_FAILED if failed else 0
 
 
 @dataclasses.dataclass
@@ -89,7 +91,7 @@ class _Item:
     index: int
     name: str
     image: str
-    target: inputs.Target | None = None
+    target: inputs.Target | Exception | None = None  # an exception: why its picture cannot be read
     space: Space | None = None
     attempt: int = 1
     run: ImageRun | None = None

@@ -69,7 +69,7 @@ def folder(tmp_path):
         ("--image good.png --camera short.npy", "short.npy: has shape [24]"),
         ("--image good.png --camera nan.npy", "nan.npy: has values that are not finite"),
         ("--image good.png --camera zero.npy", "zero.npy: the last row"),
-        ("--image moving.gif", "moving.gif: is not a PNG, JPEG or WebP"),
+        ("--image moving.gif", "moving.gif: is a GIF, not a PNG, JPEG or WebP"),
         ("--image good.png --landmarks none.txt", "none.txt: no such file"),
         ("--image good.png --landmarks four.txt", "four.txt: has 8 numbers instead of 10"),
         ("--image good.png --camera good.npy --landmarks four.txt", "--camera and --landmarks exclude each other"),

@@ -6,7 +6,7 @@
   latent_step   a step of latent optimisation, on the input
   tuning_step   a step of tuning the weights, on the input, and on the input and --views pseudo-views
   warp          an image of 512 pixels carried into one view
-  render        frames a second, of --inversion or of a random head
+  render        frames a second, of --finished DIR or of a random head
   invert        the whole recipe, stage by stage, with what compiling took
   memory        what the compiled programs of the steps above need
   batch         images an hour, from a joint step for 1, 2, 4, ... images side by side
@@ -69,7 +69,7 @@ _VIEWS = flags.DEFINE_integer("views", 2, "Pseudo-views of a step.", lower_bound
 _STEPS = flags.DEFINE_integer("steps", 1, "Steps of one run of the program; times are for one.", lower_bound=1)
 _REPEAT = flags.DEFINE_integer("repeat", 5, "Runs of each program.", lower_bound=1)
 _BATCHES = flags.DEFINE_list("batches", ["1", "2", "4"], "Numbers of images side by side.")
-_INVERSION = flags.DEFINE_string("inversion", None, "A finished inversion, to render.")
+_FINISHED = flags.DEFINE_string("finished", None, "A finished inversion, to render.")
 _IMAGE = flags.DEFINE_string("image", None, "Picture to invert. Default: the shipped portrait.")
 _PEER = flags.DEFINE_string("peer", None, "Checkout of the reference EG3D, to compare with.")
 _PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch.")
@@ -397,8 +397,8 @@ def measure_warp(peak: float) -> list[Row]:
 
 
 def measure_render(peak: float) -> list[Row]:
-    if _INVERSION.value is not None:
-        inversion = pipeline.load_inversion(_INVERSION.value)
+    if _FINISHED.value is not None:
+        inversion = pipeline.load_inversion(_FINISHED.value)
         generator, ws = inversion.generator, inversion.ws
     else:
         subject = case(0)

@@ -247,7 +247,7 @@ def parameters_of(generator: Generator, w: Array, start: Array) -> Array:
 
     def one(p: Array, target: Array) -> Array:
         def newton(_: int, p: Array) -> Array:
-            jacobian = jax.jacfwd(residual)(p, target)
+            jacobian = jax.jacrev(residual)(p, target)
             damped = jacobian.T @ jacobian + 0.05 * jnp.eye(len(p))
             return p - jnp.linalg.solve(damped, jacobian.T @ residual(p, target))
 
