@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 
 import jax
@@ -16,6 +17,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pmv_jax.errors import InputError
+
+_LEAVE = 5.0  # seconds that the others have to take leave of process 0, which then ends
 
 
 def start(
@@ -61,11 +64,15 @@ def share(missing: Sequence[int], total: int) -> list[int]:
 
 
 def finish() -> None:
-    """Waits for the processes that are still alive: JAX would end them with process 0."""
-    if jax.process_count() > 1:
-        with contextlib.suppress(multihost_utils.ProcessFailureError):  # it is the work's end for all others as well
-            with multihost_utils.live_devices(jax.devices()):
-                pass
+    """Waits for the processes that are still alive, and takes leave: JAX would end them with process 0."""
+    if jax.process_count() == 1:
+        return
+    with contextlib.suppress(multihost_utils.ProcessFailureError):  # it is the work's end for all others as well
+        with multihost_utils.live_devices(jax.devices()):
+            pass
+    if jax.process_index() == 0:
+        time.sleep(_LEAVE)
+    jax.distributed.shutdown()
 
 
 def _is_cluster(environment: os._Environ[str] | dict[str, str]) -> bool:
