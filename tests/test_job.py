@@ -17,7 +17,7 @@ import small_inversion
 from light_invert import FILES, contents, write_result
 from PIL import Image
 
-from pmv_jax import job, manifest, ports
+from pmv_jax import job, manifest, ports, storage
 from pmv_jax.cameras import look_at
 from pmv_jax.checkpoints import save_generator
 from pmv_jax.config import InversionConfig, JointConfig, LatentConfig, LossConfig, PseudoViewConfig, TuningConfig
@@ -183,6 +183,17 @@ def test_results_of_another_recipe_are_not_mixed_in(studio, whole):
     (studio / "thesis" / "a.tex").touch()
     with pytest.raises(InputError, match="no result of --images"):
         run(studio, "thesis", [good(0)])
+
+
+def test_where_folders_cannot_be_renamed_results_are_copied(studio, whole, monkeypatch):
+    """What an object store gets: the same files, and metrics.json, which makes them a result, last of all."""
+    monkeypatch.setattr(storage, "_is_remote", lambda path: True)
+    assert run(studio, "bucket", [good(0), good(1), good(2)], writers=1) == 0
+    assert contents(studio / "bucket") == whole and not list((studio / "bucket").rglob("*.partial"))
+    for result in (studio / "bucket").glob("*/"):
+        if (result / "metrics.json").exists():
+            times = {path: path.stat().st_mtime_ns for path in result.rglob("*") if path.is_file()}
+            assert max(times, key=times.get) == result / "metrics.json"
 
 
 def test_duplicate_names_do_not_collide(studio, whole):
