@@ -218,7 +218,7 @@ def test_command_says_where_it_is_and_takes_another_port(result):
         with socket.create_connection(("127.0.0.1", found), timeout=10) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert b"200 OK" in client.recv(100)
-    process.send_signal(2)
+    process.terminate()
     out, error = process.communicate(timeout=120)
     assert process.returncode == 0 and out == ""
     assert error == f"warning: port {port} is in use; taking {found}\n"
