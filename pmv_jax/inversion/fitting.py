@@ -12,6 +12,7 @@ a step takes.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -20,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jax.flatten_util import ravel_pytree
 
 from pmv_jax import losses
 from pmv_jax.config import LossConfig
@@ -113,7 +113,7 @@ def single_view(image: Array, camera: Array, room: int = 0, depth_side: int | No
 
 def start(code: Array, params: Tree) -> optimisation.State:
     """State at a code [rows, w_dim], one row or all, and the generator's parameters."""
-    return optimisation.start({"code": code, "params": params}, _adam(lambda step: jnp.zeros(())))
+    return optimisation.start({"code": code, "params": params}, _adam(lambda step: {}))
 
 
 @functools.partial(jax.jit, static_argnames=("loss_config", "views_at_once"), donate_argnames=("state",))
@@ -141,11 +141,9 @@ def run(
       steps: int32 [], CHUNK at most.
       views_at_once: how many views are rendered side by side, by vmap.
     """
-    size = {name: ravel_pytree(part)[0].size for name, part in state.variables.items()}
 
-    def rates(step: Array) -> Array:
-        per_group = {"code": plan.code_rate[step], "params": plan.weights_rate[step]}
-        return jnp.concatenate([jnp.full(size[name], rate) for name, rate in per_group.items()])
+    def rates(step: Array) -> dict[str, Array]:
+        return {"code": plan.code_rate[step], "params": plan.weights_rate[step]}
 
     def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
         noise_key, choice_key = jax.random.split(key)
@@ -209,8 +207,16 @@ def views_at_once(views_per_step: int) -> int:
     return 1 if jax.default_backend() == "cpu" else 1 + views_per_step
 
 
-def _adam(rates: optax.Schedule) -> optax.GradientTransformation:
-    return optax.chain(optax.scale_by_adam(0.9, 0.999), optax.scale_by_schedule(lambda step: -rates(step)))
+def _adam(rates: Callable[[Array], dict[str, Array]]) -> optax.GradientTransformation:
+    """Adam with a learning rate, at each step, for each of the variables' parts."""
+
+    def scale(updates: Tree, state: optax.ScaleByScheduleState, params: Tree = None) -> tuple[Tree, Tree]:
+        per_part = rates(state.count)
+        scaled = {name: jax.tree.map(lambda x: -per_part[name] * x, part) for name, part in updates.items()}  # noqa: B023
+        return scaled, optax.ScaleByScheduleState(state.count + 1)
+
+    by_part = optax.GradientTransformation(lambda params: optax.ScaleByScheduleState(jnp.zeros((), jnp.int32)), scale)
+    return optax.chain(optax.scale_by_adam(0.9, 0.999), by_part)
 
 
 def _split(params: Tree) -> tuple[Tree, Tree]:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jax.flatten_util import ravel_pytree
 
 Tree = Any
 # variables, step, key -> (loss, what the early stop watches), gradient of the loss: `jax.value_and_grad(has_aux=True)`.
@@ -26,7 +25,7 @@ class State:
 
     Attributes:
       variables: what is optimised, any tree.
-      optimiser: the Optax state, of all variables as one vector: one update to compile and launch in place of hundreds.
+      optimiser: the Optax state.
       step: steps taken, int32 [].
       stopped: bool []; from then on nothing changes any more.
     """
@@ -38,7 +37,7 @@ class State:
 
 
 def start(variables: Tree, optimiser: optax.GradientTransformation) -> State:
-    return State(variables, optimiser.init(ravel_pytree(variables)[0]), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+    return State(variables, optimiser.init(variables), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
 
 
 def run(
@@ -59,27 +58,29 @@ def run(
     Returns:
       The new state and the loss before each step [CHUNK], zero past the last that was evaluated.
     """
-    vector, unravel = ravel_pytree(state.variables)
 
     def step(carry: tuple[Array, State, Array]) -> tuple[Array, State, Array]:
         i, state, losses = carry
-        (value, watched), grads = value_and_grad(
-            unravel(state.variables), state.step, jax.random.fold_in(key, state.step)
-        )
-        updates, optimiser_state = optimiser.update(ravel_pytree(grads)[0], state.optimiser, state.variables)
+        key_of_step = jax.random.fold_in(key, state.step)
+        (value, watched), grads = value_and_grad(state.variables, state.step, key_of_step)
         stopped = ~(watched > stop) | ~jnp.isfinite(value)
-        moved = State(state.variables + updates, optimiser_state, state.step + 1, stopped)
-        kept = state.replace(stopped=stopped)
-        state = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), moved, kept)
+
+        def move(pending: tuple[Array, State]) -> tuple[Array, State]:
+            _, state = pending
+            updates, optimiser_state = optimiser.update(grads, state.optimiser, state.variables)
+            variables = optax.apply_updates(state.variables, updates)
+            return jnp.zeros((), bool), State(variables, optimiser_state, state.step + 1, state.stopped)
+
+        # A loop of one turn or none: unlike `cond` and `where` it changes its arrays in place.
+        _, state = jax.lax.while_loop(lambda pending: pending[0], move, (~stopped, state.replace(stopped=stopped)))
         return i + 1, state, losses.at[i].set(value)
 
     def goes_on(carry: tuple[Array, State, Array]) -> Array:
         i, state, _ = carry
         return (i < steps) & ~state.stopped
 
-    start = jnp.zeros((), jnp.int32), state.replace(variables=vector), jnp.zeros(CHUNK)
-    _, flat, losses = jax.lax.while_loop(goes_on, step, start)
-    return flat.replace(variables=unravel(flat.variables)), losses
+    _, state, losses = jax.lax.while_loop(goes_on, step, (jnp.zeros((), jnp.int32), state, jnp.zeros(CHUNK)))
+    return state, losses
 
 
 def extended(losses: np.ndarray, latest: Array, steps: int, state: State) -> np.ndarray:

@@ -24,7 +24,7 @@ def weights(densities: Array, distances: Array) -> Array:
 def composite(
     colours: Array, densities: Array, distances: Array, *, white_background: bool = False
 ) -> tuple[Array, Array]:
-    """Colour and expected distance of rays, whose samples may come in any order.
+    """Colour and expected distance of the rays of an image, whose samples may come in any order.
 
     Args:
       colours: [R, S, F] in [0, 1].
@@ -36,6 +36,14 @@ def composite(
       colours [R, F] in [-1, 1] and ray_distance [R]: the weighted mean of interval middles. Of an empty ray it is the
       image's largest sample distance. It is clamped to the image's smallest and largest, never to those of others.
     """
+    colour, distance = integrate(colours, densities, distances, white_background=white_background)
+    return colour, jnp.clip(distance, distances.min(), distances.max())
+
+
+def integrate(
+    colours: Array, densities: Array, distances: Array, *, white_background: bool = False
+) -> tuple[Array, Array]:
+    """`composite` of some rays of an image: their distances are not clamped yet, and infinite where a ray is empty."""
     order = jnp.argsort(distances, axis=1)
     densities, distances = (jnp.take_along_axis(x, order, axis=1) for x in (densities, distances))
     w = weights(densities, distances)
@@ -50,4 +58,4 @@ def composite(
     middle = 0.5 * (distances[:, :-1] + distances[:, 1:])
     empty = total <= 0
     distance = jnp.where(empty, jnp.inf, jnp.sum(w * middle, axis=-1) / jnp.where(empty, 1.0, total))
-    return 2 * colour - 1, jnp.clip(distance, distances.min(), distances.max())
+    return 2 * colour - 1, distance
