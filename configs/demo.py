@@ -55,6 +55,7 @@ def config() -> InversionConfig:
             yaw_range=0.65,
             pitch_range=0.3,
             pitch_offset=0.0,
+            depth_detail=2,
             depth_tolerance=0.01,
             steepest=10.0,
             erode=0.01,

@@ -50,6 +50,7 @@ def config() -> InversionConfig:
             yaw_range=0.35,
             pitch_range=0.25,
             pitch_offset=-0.05,
+            depth_detail=0,
             depth_tolerance=0.003,
             steepest=4.0,
             erode=50 / 512,  # a window of 51 pixels at 512

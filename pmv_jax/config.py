@@ -204,6 +204,9 @@ class PseudoViewConfig:
     yaw_range: float = 0.65  # radians
     pitch_range: float = 0.3
     pitch_offset: float = 0.0
+    # Of the depth by which the input is warped: so many rays a side for each pixel of the raw picture, at the median of
+    # their light. 0: the expected depth that comes with the raw picture.
+    depth_detail: int = 2
     depth_tolerance: float = 0.01  # share of the depth by which a point may miss the surface that the input shows
     steepest: float = 10.0  # tangent of the angle to the line of sight past which the input's surface is not copied
     erode: float = 0.01  # width taken off the mask, in units of the image size

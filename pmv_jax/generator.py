@@ -9,6 +9,7 @@ import flax.struct
 import jax
 from jax import Array
 
+from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, NoiseMode
 from pmv_jax.models.triplane import TriPlaneGenerator
 
@@ -62,6 +63,12 @@ class Generator:
     def planes(self, ws: Array) -> Array:
         """The tri-planes [3, H, W, C] of one head ws [num_ws, w_dim], from which `render_view` renders any view."""
         return self.model.apply(self.variables, ws[None], method="planes")[0]
+
+    def z_depth(self, planes: Array, camera: Array, resolution: int) -> Array:
+        """Median z-depth [resolution, resolution] of planes [3, H, W, C] from a camera [25]; see
+        `TriPlaneGenerator.median_distance`."""
+        apply = functools.partial(self.model.apply, self.variables, method="median_distance")
+        return cameras.ray_distance_to_z_depth(apply(planes[None], camera[None], resolution)[0], camera)
 
     def render_view(self, planes: Array, ws: Array, camera: Array) -> dict[str, Array]:
         """One view from planes [3, H, W, C], ws [num_ws, w_dim], camera [25] -> as `synthesis`, without batch axes."""

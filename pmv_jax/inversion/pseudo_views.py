@@ -87,7 +87,8 @@ def make(
     targets = view_cameras(camera, config, tuned.config)
     everyone = jnp.concatenate([camera[None], targets])
     rendered = render(tuned, ws, everyone)
-    z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
+    raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
+    z_depth = raw_z_depth if config.depth_detail == 0 else _surface(tuned, ws, everyone, config.depth_detail)
     limits = {"tolerance": config.depth_tolerance, "steepest": config.steepest}
     warped = jax.vmap(lambda z, c: visibility.warp(image, z_depth[0], camera, z, c, **limits))(z_depth[1:], targets)
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
@@ -97,7 +98,7 @@ def make(
         share = jnp.ones(())
         if config.fill == "both":
             other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], targets)
-            share = jax.vmap(_untouched)(warped.observed, z_depth[1:], other_z_depth)[..., None]
+            share = jax.vmap(_untouched)(warped.observed, raw_z_depth[1:], other_z_depth)[..., None]
         fill = share * other["image"] + (1 - share) * fill
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
@@ -116,6 +117,12 @@ def render(generator: Generator, ws: Array, cameras: Array) -> dict[str, Array]:
     """Renders views [V, 25] one at a time: memory for one, and the loop costs nothing beside a rendering."""
     planes = generator.planes(ws)
     return jax.lax.map(lambda camera: generator.render_view(planes, ws, camera), cameras)
+
+
+def _surface(generator: Generator, ws: Array, cameras: Array, detail: int) -> Array:
+    """Median z-depth of views [V, 25], finer than raw pictures by the factor `detail`, view by view."""
+    planes, size = generator.planes(ws), detail * generator.config.rendering.neural_resolution
+    return jax.lax.map(lambda camera: generator.z_depth(planes, camera, size), cameras)
 
 
 def soften(mask: Array, erode: float, blur: float) -> Array:

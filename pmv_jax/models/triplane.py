@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -94,18 +97,24 @@ class TriPlaneGenerator(nn.Module):
         self, planes: Array, origins: Array, directions: Array, key: Array | None = None
     ) -> tuple[Array, Array]:
         """Volume rendering of rays: origins, unit directions [B, R, 3] -> features [B, R, F], ray_distance [B, R]."""
-        cfg = self.config.rendering
         keys = None if key is None else jax.random.split(key, planes.shape[0])
-        self.decoder(jnp.zeros((1, planes.shape[-1])))  # creates its parameters outside of vmap
-        decode = _pure(self.decoder)
+        field = self._field(planes)
 
         def one(plane: Array, origin: Array, direction: Array, key: Array | None) -> tuple[Array, Array]:
-            def field(points: Array) -> tuple[Array, Array]:
-                return decode(triplanes.sample(plane, points, cfg.plane_axes, cfg.box_size))
-
-            return volume.render_rays(field, origin, direction, cfg, key)
+            return volume.render_rays(functools.partial(field, plane), origin, direction, self.config.rendering, key)
 
         return jax.vmap(one)(planes, origins, directions, keys)
+
+    def median_distance(self, planes: Array, camera: Array, resolution: int) -> Array:
+        """Where the rays of a camera [B, 25] meet the surface (`compositing.median_distance`) -> [B, n, n] at a
+        resolution n of its own, since no network looks at it."""
+        origins, directions = cameras.rays(camera, resolution)
+        field = self._field(planes)
+
+        def one(plane: Array, origin: Array, direction: Array) -> Array:
+            return volume.median_distance(functools.partial(field, plane), origin, direction, self.config.rendering)
+
+        return jax.vmap(one)(planes, origins, directions).reshape(-1, resolution, resolution)
 
     def superresolve(self, features: Array, ws: Array) -> Array:
         """Raw features [B, n, n, F] -> image [B, H, W, 3], about [-1, 1], not clipped."""
@@ -124,6 +133,13 @@ class TriPlaneGenerator(nn.Module):
 
     def __call__(self, z: Array, camera: Array) -> dict[str, Array]:
         return self.synthesis(self.mapping(z, camera), camera)
+
+    def _field(self, planes: Array) -> Callable[[Array, Array], tuple[Array, Array]]:
+        """Colour features and raw densities of points in a plane [3, H, W, C], for use under JAX transformations."""
+        cfg = self.config.rendering
+        self.decoder(jnp.zeros((1, planes.shape[-1])))  # creates its parameters outside of them
+        decode = _pure(self.decoder)
+        return lambda plane, points: decode(triplanes.sample(plane, points, cfg.plane_axes, cfg.box_size))
 
 
 def _pure(module: nn.Module):

@@ -44,8 +44,7 @@ def integrate(
     colours: Array, densities: Array, distances: Array, *, white_background: bool = False
 ) -> tuple[Array, Array]:
     """`composite` of some rays of an image: their distances are not clamped yet, and infinite where a ray is empty."""
-    order = jnp.argsort(distances, axis=1)
-    densities, distances = (jnp.take_along_axis(x, order, axis=1) for x in (densities, distances))
+    order, densities, distances = _sorted(densities, distances)
     w = weights(densities, distances)
     total = w.sum(axis=-1)
     # An interval has the mean colour of its two ends, so a sample counts half of each interval beside it. To
@@ -59,3 +58,27 @@ def integrate(
     empty = total <= 0
     distance = jnp.where(empty, jnp.inf, jnp.sum(w * middle, axis=-1) / jnp.where(empty, 1.0, total))
     return 2 * colour - 1, distance
+
+
+def median_distance(densities: Array, distances: Array) -> Array:
+    """Distance [R] at which half of the light that a ray collects has been collected; arguments as of `composite`.
+
+    Where a surface is soft, or a little light comes from far behind it, the expected distance lies behind the surface;
+    the median does not. An empty ray has its largest sample distance.
+    """
+    _, densities, distances = _sorted(densities, distances)
+    w = weights(densities, distances)
+    collected = jnp.cumsum(w, axis=-1)
+    half = 0.5 * collected[:, -1:]
+    index = jnp.argmax(collected >= half, axis=-1, keepdims=True)
+    take = lambda table, index: jnp.take_along_axis(table, index, axis=-1)  # noqa: E731
+    own = take(w, index)
+    share = (half - take(collected, index) + own) / jnp.where(own > 0, own, 1.0)
+    near, far = take(distances, index), take(distances, index + 1)
+    return jnp.where(half > 0, near + share * (far - near), distances[:, -1:])[:, 0]
+
+
+def _sorted(densities: Array, distances: Array) -> tuple[Array, Array, Array]:
+    """Order of the samples by distance, and both in it, all [R, S]."""
+    order = jnp.argsort(distances, axis=1)
+    return order, *(jnp.take_along_axis(x, order, axis=1) for x in (densities, distances))

@@ -8,6 +8,7 @@ official FFHQ size the gradient needs 0.3 GB in place of 2.1, and the picture is
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,31 +34,39 @@ def render_rays(
       features [R, F] in [-1, 1] and ray_distance [R].
     """
     coarse_key, fine_key = (None, None) if key is None else jax.random.split(key)
+    coarse = _coarse(origins, directions, config, coarse_key)
+
+    def render(origins: Array, directions: Array, coarse: Array, key: Array | None) -> tuple[Array, Array]:
+        samples = _sample(field, origins, directions, coarse, config, key)
+        return compositing.integrate(*samples, white_background=config.white_background)
+
+    colour, distance = _in_groups(render, origins, directions, coarse, config, fine_key)
+    return colour, jnp.clip(distance, coarse.min(), coarse.max())  # fine samples lie between coarse ones
+
+
+def median_distance(field: Field, origins: Array, directions: Array, config: RenderingConfig) -> Array:
+    """Where rays meet the surface [R], see `compositing.median_distance`; arguments as of `render_rays`."""
+
+    def find(*group: Array | None) -> Array:
+        *rays, key = group
+        return compositing.median_distance(*_sample(field, *rays, config, key)[1:])
+
+    return _in_groups(find, origins, directions, _coarse(origins, directions, config, None), config, None)
+
+
+def _coarse(origins: Array, directions: Array, config: RenderingConfig, key: Array | None) -> Array:
+    """Distances [R, S] of the coarse samples."""
     if config.ray_start is None or config.ray_end is None:
         start, end = sampling.box_bounds(origins, directions, config.box_size)
     else:
         start, end = (jnp.full(origins.shape[:1], bound) for bound in (config.ray_start, config.ray_end))
-    coarse = sampling.stratified(
-        start, end, config.coarse_samples, disparity=config.disparity_sampling, key=coarse_key
-    )
-    count = -(-len(coarse) * (config.coarse_samples + config.fine_samples) // _samples_at_once())
-    if count == 1:
-        colour, distance = _render(field, origins, directions, coarse, fine_key, config)
-    else:
-        size = -(-len(coarse) // count)
-        pad = lambda x: jnp.pad(x, ((0, count * size - len(x)), (0, 0)), mode="edge")  # noqa: E731
-        groups = [pad(x).reshape(count, size, -1) for x in (origins, directions, coarse)]
-        keys = None if fine_key is None else jax.random.split(fine_key, count)
-        one = jax.checkpoint(lambda group: _render(field, *group, config), prevent_cse=False)
-        parts = jax.lax.map(one, (*groups, keys))
-        colour, distance = (x.reshape(count * size, *x.shape[2:])[: len(coarse)] for x in parts)
-    return colour, jnp.clip(distance, coarse.min(), coarse.max())  # fine samples lie between coarse ones
+    return sampling.stratified(start, end, config.coarse_samples, disparity=config.disparity_sampling, key=key)
 
 
-def _render(
-    field: Field, origins: Array, directions: Array, distances: Array, key: Array | None, config: RenderingConfig
-) -> tuple[Array, Array]:
-    """Rays with their coarse samples [R, S] -> what `compositing.integrate` makes of them."""
+def _sample(
+    field: Field, origins: Array, directions: Array, distances: Array, config: RenderingConfig, key: Array | None
+) -> tuple[Array, Array, Array]:
+    """Colours, densities and distances of all samples of rays with their coarse ones [R, S]."""
     colours, densities = field(_points(origins, directions, distances))
     if config.fine_samples:
         weights = compositing.weights(densities, distances)
@@ -66,7 +75,28 @@ def _render(
         distances = jnp.concatenate([distances, fine], axis=1)
         densities = jnp.concatenate([densities, fine_densities], axis=1)
         colours = jnp.concatenate([colours, fine_colours], axis=1)
-    return compositing.integrate(colours, densities, distances, white_background=config.white_background)
+    return colours, densities, distances
+
+
+def _in_groups(
+    render: Callable[..., Any],
+    origins: Array,
+    directions: Array,
+    coarse: Array,
+    config: RenderingConfig,
+    key: Array | None,
+) -> Any:
+    """Calls `render(origins, directions, coarse, key)` for a group of rays after the other."""
+    rays = len(coarse)
+    count = -(-rays * (config.coarse_samples + config.fine_samples) // _samples_at_once())
+    if count == 1:
+        return render(origins, directions, coarse, key)
+    size = -(-rays // count)
+    pad = lambda x: jnp.pad(x, ((0, count * size - rays), (0, 0)), mode="edge")  # noqa: E731
+    groups = [pad(x).reshape(count, size, -1) for x in (origins, directions, coarse)]
+    keys = None if key is None else jax.random.split(key, count)
+    one = jax.checkpoint(lambda group: render(*group), prevent_cse=False)
+    return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[:rays], jax.lax.map(one, (*groups, keys)))
 
 
 def _samples_at_once() -> int:
