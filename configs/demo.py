@@ -45,6 +45,7 @@ def config() -> InversionConfig:
             noise_ramp=0.75,
             regularisation=0.01,
             space="w_plus",
+            camera_rate=0.006,
         ),
         tuning=TuningConfig(steps=20, learning_rate=4e-3, warm_up=0.1, final_rate=0.2, early_stop=0.0),
         occluded=OccludedConfig(steps=0, learning_rate=4e-3, warm_up=0.1, final_rate=0.2, difference=0.2),

@@ -41,6 +41,7 @@ def config() -> InversionConfig:
             noise_ramp=0.75,
             regularisation=0.0,
             space="w_plus",
+            camera_rate=0.0,
         ),
         tuning=TuningConfig(steps=500, learning_rate=3e-4, warm_up=0.0, final_rate=1.0, early_stop=None),
         pseudo_views=PseudoViewConfig(

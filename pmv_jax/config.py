@@ -165,6 +165,9 @@ class LatentConfig:
     noise_ramp: float = 0.75  # share of the steps after which the noise is gone
     regularisation: float = 0.01  # pull of all rows of w_plus towards each other, in (standard deviations of w)^2
     space: Literal["w", "w_plus"] = "w_plus"
+    # Of an estimated camera, which is refined together with the code: learning rate of its yaw and pitch, radians, with
+    # the schedule of the code's. A camera that was given stays.
+    camera_rate: float = 0.006
 
 
 @dataclass(frozen=True)

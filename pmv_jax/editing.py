@@ -26,7 +26,7 @@ from pmv_jax.config import GeneratorConfig, LossConfig
 from pmv_jax.directions import Direction
 from pmv_jax.errors import InputError, NumericalError
 from pmv_jax.generator import Generator, Tree
-from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pseudo_views, visibility
+from pmv_jax.inversion import fitting, latent, optimisation, poses, pseudo_views, visibility
 from pmv_jax.inversion.pipeline import Inversion, StageRecord
 from pmv_jax.losses import image_loss
 from pmv_jax.models.perceptual import Lpips
@@ -47,7 +47,7 @@ def fingerprint(generator: Generator) -> str:
 
 def frontal(config: GeneratorConfig, count: int) -> Array:
     """The frontal camera of those that a generator was trained with, `count` times [count, 25]."""
-    return jnp.broadcast_to(camera_search.to_camera(jnp.zeros(2), config), (count, 25))
+    return jnp.broadcast_to(poses.to_camera(jnp.zeros(2), config), (count, 25))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pmv_jax.config import (
     SuperresolutionConfig,
 )
 from pmv_jax.generator import initialise
-from pmv_jax.inversion import camera_search
+from pmv_jax.inversion import camera_search, poses
 from pmv_jax.inversion.pipeline import search_camera
 
 TINY = GeneratorConfig(
@@ -49,12 +49,12 @@ def recipe(**settings) -> InversionConfig:
 
 def test_around_a_guess_is_that_camera():
     estimate = camera_search.around(jnp.asarray(GUESS), jnp.zeros((2, 8)), CameraSearchConfig())
-    np.testing.assert_allclose(camera_search.to_camera(estimate.pose, TINY), GUESS, atol=1e-5)
+    np.testing.assert_allclose(poses.to_camera(estimate.pose, TINY), GUESS, atol=1e-5)
 
 
 def test_shifts_move_the_picture():
     """The pivot, in the middle of the picture without them, goes to the right and down by their size."""
-    camera = camera_search.to_camera(jnp.array([0.3, -0.1, 0.2, 0.05, 0.02]), TINY)
+    camera = poses.to_camera(jnp.array([0.3, -0.1, 0.2, 0.05, 0.02]), TINY)
     where, _ = cameras.project(camera, jnp.asarray(TINY.camera_pivot))
     np.testing.assert_allclose(where[0], (0.55, 0.52), atol=1e-5)
     assert find_problem(np.asarray(camera, np.float64)) is None

@@ -31,7 +31,7 @@ from pmv_jax.config import (
 )
 from pmv_jax.errors import InputError, NumericalError
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import camera_search, fitting, latent, optimisation, pipeline, pseudo_views, running, tuning
+from pmv_jax.inversion import fitting, latent, optimisation, pipeline, poses, pseudo_views, running, tuning
 from pmv_jax.losses import image_loss
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -195,6 +195,29 @@ def test_gradients_summed_view_by_view_are_those_of_the_whole_loss():
     np.testing.assert_allclose(10 * first_moment, expected, atol=1e-5 * float(jnp.abs(expected).max()))
 
 
+def test_the_pose_of_the_inputs_camera_is_fitted_and_no_other():
+    views, code, pose = three_views(), a_code(), jnp.array([0.1, -0.2, 0.05, 0.02, -0.03])
+
+    @jax.grad
+    def whole(pose):
+        own = poses.to_camera(pose, TINY)
+        images = generator().synthesis(jnp.tile(code, (3, 1, 1)), views.cameras.at[0].set(own))["image"]
+        losses = jax.vmap(lambda *x: image_loss(x[0], x[1], RECIPE.loss, x[2]))(images, views.images, views.weights)
+        return losses[0] + 0.7 * losses[1:].mean()
+
+    expected = jax.jit(whole)(pose)
+    plan = PLAN.replace(camera_rate=PLAN.camera_rate.at[:3].set(0.01))
+    for views_at_once in (1, 2):
+        state = fitting.start(*jax.tree.map(jnp.array, (code, generator().params, pose)))
+        state, _ = fitting.run(
+            state, generator(), views, plan, jnp.float32(0.5), None, jax.random.key(0), 1,
+            loss_config=RECIPE.loss, views_at_once=views_at_once,
+        )  # fmt: skip
+        np.testing.assert_allclose(10 * state.optimiser[0].mu["pose"], expected, rtol=1e-3)
+        step = state.variables["pose"] - pose  # Adam's first one has the full rate
+        np.testing.assert_allclose(step, -0.01 * np.sign(expected) * poses.PACE, rtol=1e-2)
+
+
 @pytest.mark.parametrize("views_at_once", [2, 3])
 def test_views_side_by_side_equal_one_after_the_other(views_at_once):
     one, losses = fit(a_code(), three_views(), 2)
@@ -349,10 +372,20 @@ def average_head(camera) -> np.ndarray:
 @pytest.mark.slow
 def test_inversion_without_a_camera_finds_one():
     search = CameraSearchConfig(heads=64, refine_heads=32, resolution=16)
-    camera = camera_search.to_camera(jnp.array([0.35, 0.1]), TINY)
+    camera = poses.to_camera(jnp.array([0.35, 0.1]), TINY)
     ours = invert(dataclasses.replace(RECIPE, camera=search), camera=None, image=average_head(camera))
-    assert ours.stages[0].name == "camera" and ours.stages[0].steps == 2
+    assert [stage.name for stage in ours.stages[:3]] == ["camera", "camera_refinement", "latent"]
     np.testing.assert_allclose(yaw_pitch(jnp.asarray(ours.camera)), (0.35, 0.1), atol=0.1)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01])
+def test_an_estimated_camera_is_refined_with_the_code(rate):
+    recipe = override(RECIPE, (f"latent.camera_rate={rate}", "camera.heads=16", "camera.refine_heads=8"))
+    found = pipeline.search_camera(picture(), generator(), recipe)
+    ours = invert(recipe, camera=None)
+    assert np.array_equal(ours.camera, found) == (rate == 0)
+    pose = np.asarray(poses.of_camera(jnp.asarray(ours.camera)) - poses.of_camera(jnp.asarray(found)))
+    assert np.abs(pose[:2]).max() <= rate * recipe.latent.steps
 
 
 # ---------------------------------------------------------------------------------------------------------------------

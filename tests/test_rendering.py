@@ -64,6 +64,30 @@ def test_an_empty_ray_is_black_or_white_and_as_far_as_its_image():
     np.testing.assert_allclose(white[:, 0], [1, 0], atol=1e-6)
 
 
+def test_half_of_the_light_comes_from_before_the_median(rng):
+    near, far, raw = 2.0, 3.0, np.float32([-3.0, 1.0, 4.0])
+    density = np.log1p(np.exp(raw - 1))
+    distances = np.tile(np.linspace(near, far, 1000, dtype=np.float32), (3, 1))
+    shuffled = rng.permutation(1000)
+    median = jax.jit(compositing.median_distance)(np.tile(raw[:, None], (1, 1000)), distances[:, shuffled])
+    collected = 1 - np.exp(-density * (far - near))
+    np.testing.assert_allclose(median, near - np.log(1 - collected / 2) / density, atol=1e-4)
+
+
+def test_what_shines_through_moves_the_mean_and_not_the_median():
+    distances = np.linspace(2, 3, 101, dtype=np.float32)[None]
+    dense = np.abs(distances - 2.2) < 0.011  # a surface that a tenth of the light passes, and a wall behind it
+    densities = np.where(dense, 116.0, np.where(distances > 2.8, OPAQUE, EMPTY)).astype(np.float32)
+    _, mean = composite(np.zeros((1, 101, 1), np.float32), densities, distances)
+    assert 0.03 < mean[0] - 2.2 < 0.1
+    np.testing.assert_allclose(compositing.median_distance(densities, distances), 2.2, atol=0.01)
+
+
+def test_an_empty_ray_has_its_median_at_its_end():
+    distances = np.float32([[1, 2, 3], [2, 4, 5]])
+    np.testing.assert_array_equal(compositing.median_distance(np.full((2, 3), EMPTY, np.float32), distances), [3, 5])
+
+
 def test_no_image_clamps_the_distances_of_another(rng):
     distances = np.stack([np.linspace(1, 2, 8), np.linspace(5, 9, 8)])[:, None].repeat(6, 1).astype(np.float32)
     densities = rng.normal(0, 5, distances.shape).astype(np.float32)
@@ -126,6 +150,17 @@ def test_an_opaque_wall_is_seen_where_it_stands(rng, config, seed):
     assert np.abs(distance - expected).mean() < spacing / 4
     hits = origins + expected[:, None] * directions
     np.testing.assert_allclose(0.5 * (colour[:, 0] + 1), hits[:, 0], atol=0.3 * spacing)
+    if key is None:
+        median = jax.jit(lambda o, d: volume.median_distance(wall, o, d, config))(origins, directions)
+        assert np.abs(median - expected).max() < spacing
+
+
+def test_groups_of_rays_are_the_rays_of_one_image(rng, monkeypatch):
+    origins, directions = rays_from_the_front(rng, 37)
+    whole = volume.render_rays(wall, origins, directions, AUTO), volume.median_distance(wall, origins, directions, AUTO)
+    monkeypatch.setattr(volume, "_samples_at_once", lambda: 64 * 10)
+    parts = volume.render_rays(wall, origins, directions, AUTO), volume.median_distance(wall, origins, directions, AUTO)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), parts, whole)
 
 
 def test_gradients_of_empty_rays_are_finite(rng):

@@ -7,9 +7,9 @@ Every head is rendered once, from a yaw within 0.5 and a pitch within 0.3 radian
 estimated and the true viewing direction in degrees, for the camera search alone, with its refinement, and, where the
 extra `pmv_jax[face]` is installed, for landmarks and their refinement.
 
-With --inversions, so many heads are inverted twice in place of that: with their true camera, and with the one that the
-search and its refinement find. The table gives PSNR at the input view and at four others (`TURNS`), first where the
-true camera went from the input, then the same turn from where the input was taken to be.
+With --inversions, so many heads are inverted twice in place of that: with their true camera, and with the one that is
+found, by the search and then together with the latent code. The table gives PSNR at the input view and at four others
+(`TURNS`), first where the true camera went from the input, then the same turn from where the input was taken to be.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pmv_jax.config import CameraSearchConfig, InversionConfig, load_recipe, ove
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.faces import detection, pose
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import camera_search, pipeline
+from pmv_jax.inversion import camera_search, pipeline, poses
 from tools import procedural_heads as heads
 
 YAW_RANGE, PITCH_RANGE = 0.5, 0.3
@@ -85,21 +85,23 @@ def compare_inversions(generator: Generator, recipe: InversionConfig, count: int
     size, table = generator.config.image_resolution, []
     for seed in range(FIRST_SEED, FIRST_SEED + count):
         image, truth = view(seed, size)
-        estimate = pipeline.search_camera(image, generator, recipe)
         others = _turned(truth)
         novel = [_render(_parameters(seed), camera, size) for camera in others]
-        row = [angle(estimate, truth)]
-        for camera in (truth, estimate):
+        row = [angle(pipeline.search_camera(image, generator, recipe), truth)]
+        for camera in (truth, None):
             inversion = pmv_jax.invert(image, camera, generator, recipe)
-            for views in (others, _turned(camera)):
-                made = inversion.render(np.concatenate([np.asarray(camera)[None], views]))["image"]
+            row.append(angle(inversion.camera, truth))
+            for views in (others, _turned(inversion.camera)):
+                made = inversion.render(np.concatenate([inversion.camera[None], views]))["image"]
                 row += [metrics.psnr(made[0], image), jax.vmap(metrics.psnr)(made[1:], jnp.stack(novel)).mean()]
         table.append(row)
-        print(f"{seed}: camera off by {row[0]:.2f} degrees; input, novel views, dB: true {row[1]:.2f} {row[2]:.2f}, "
-              f"estimated {row[5]:.2f} {row[6]:.2f}, turned from the estimate {row[8]:.2f}", flush=True)  # fmt: skip
+        print(f"{seed}: camera off by {row[0]:.2f} degrees, after the latent stage {row[6]:.2f}; "
+              f"input, novel views, dB: true {row[2]:.2f} {row[3]:.2f}, estimated {row[7]:.2f} {row[8]:.2f}, "
+              f"turned from the estimate {row[10]:.2f}", flush=True)  # fmt: skip
     mean = np.mean(table, axis=0)
-    print(f"mean loss over {count} heads, dB: input {mean[1] - mean[5]:.2f}, novel views {mean[2] - mean[6]:.2f}, "
-          f"turned from the estimate {mean[2] - mean[8]:.2f}")  # fmt: skip
+    print(f"means over {count} heads: camera off by {mean[0]:.2f} degrees, after the latent stage {mean[6]:.2f}; "
+          f"loss, dB: input {mean[2] - mean[7]:.2f}, novel views {mean[3] - mean[8]:.2f}, "
+          f"turned from the estimate {mean[3] - mean[10]:.2f}")  # fmt: skip
 
 
 def _turned(camera: np.ndarray) -> np.ndarray:
@@ -119,7 +121,7 @@ def measure_angles(generator: Generator, config: CameraSearchConfig) -> None:
     def refined(estimate: camera_search.Estimate, image: jax.Array) -> np.ndarray:
         state, steps = camera_search.start(estimate), config.refine_steps
         state, _ = camera_search.run(state, generator, image, key, steps, heads=config.refine_heads, **sizes)
-        return camera_search.to_camera(state.variables.pose, generator.config)
+        return poses.to_camera(state.variables.pose, generator.config)
 
     errors: dict[str, list[float]] = {"search": [], "search, refined": [], "landmarks": [], "landmarks, refined": []}
     seconds = []
@@ -127,7 +129,7 @@ def measure_angles(generator: Generator, config: CameraSearchConfig) -> None:
         image, truth = view(FIRST_SEED + index, size)
         begun = time.monotonic()
         found, _ = camera_search.answer(first, nothing, image, resolution=config.resolution)
-        errors["search"].append(angle(camera_search.to_camera(found.pose, generator.config), truth))
+        errors["search"].append(angle(poses.to_camera(found.pose, generator.config), truth))
         errors["search, refined"].append(angle(refined(found, image), truth))
         seconds.append(time.monotonic() - begun)
         faces = []

@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from pmv_jax import cameras
-from pmv_jax.config import CameraSearchConfig, GeneratorConfig
+from pmv_jax.config import CameraSearchConfig
 from pmv_jax.generator import Generator
 from pmv_jax.inversion import latent, optimisation
+from pmv_jax.inversion.poses import of_camera, to_camera
 
 _BANDWIDTH = 0.3  # of the Gaussian kernel: times the squared distance, in mean squared distances from the mean
 _RIDGE = 0.01
@@ -34,7 +34,7 @@ class Estimate(NamedTuple):
     """What is known of a picture: a draw of heads and cameras comes from it, and a regression makes a narrower one.
 
     Attributes:
-      pose: [5], see `to_camera`.
+      pose: [5], see poses.py.
       pose_width: [5], standard deviations.
       code: w [w_dim].
       code_width: [], in standard deviations of random codes.
@@ -66,31 +66,8 @@ def start(estimate: Estimate) -> optimisation.State:
 
 def around(guess: Array, codes: Array, config: CameraSearchConfig) -> Estimate:
     """The camera [25] is about `guess`, as landmarks say; they know roll and shift better than the rest."""
-    pose = jnp.stack([*cameras.yaw_pitch(guess), cameras.roll_of(guess), jnp.zeros(()), jnp.zeros(())])
     width = config.guess_width * jnp.array([1.0, 1.0, 0.05, 0.05, 0.05])
-    return Estimate(pose, width, codes.mean(0), jnp.ones(()))
-
-
-def to_camera(pose: Array, config: GeneratorConfig) -> Array:
-    """Pose [..., 2] or [..., 5] -> camera [..., 25].
-
-    Yaw and pitch are of the cameras that the generator was trained with; roll turns the picture clockwise (radians),
-    and the shifts move what it shows to the right and down, in picture sizes.
-    """
-    camera = cameras.look_at(
-        pose[..., 0],
-        pose[..., 1],
-        pivot=config.camera_pivot,
-        radius=config.camera_radius,
-        focal=config.camera_focal,
-    )
-    if pose.shape[-1] == 2:
-        return camera
-    cam2world, intrinsics = cameras.split(cameras.rolled(camera, pose[..., 2]))
-    distance = jnp.linalg.norm(cam2world[..., :3, 3] - jnp.asarray(config.camera_pivot), axis=-1, keepdims=True)
-    shift = pose[..., 3:] * distance / config.camera_focal  # world units, along the camera's first two axes
-    position = cam2world[..., :3, 3] - jnp.einsum("...ij,...j->...i", cam2world[..., :3, :2], shift)
-    return cameras.join(cam2world.at[..., :3, 3].set(position), intrinsics)
+    return Estimate(of_camera(guess), width, codes.mean(0), jnp.ones(()))
 
 
 @jax.jit

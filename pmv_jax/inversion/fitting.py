@@ -25,7 +25,7 @@ from jax import Array
 from pmv_jax import losses
 from pmv_jax.config import LossConfig
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import optimisation
+from pmv_jax.inversion import optimisation, poses
 from pmv_jax.models.perceptual import Lpips
 
 Tree = Any
@@ -54,7 +54,8 @@ class Plan:
     """A stage as data. Arrays [capacity] have an entry for each step and zeros after the last.
 
     Attributes:
-      code_rate, weights_rate: learning rates of the latent code and of the generator's weights.
+      code_rate, weights_rate, camera_rate: learning rates of the latent code, of the generator's weights, and of the
+        pose of the input's camera, where that is fitted too.
       noise: standard deviation of the noise on w, in units of w's own.
       regularisation: [], weight of the pull of w_plus's rows towards each other, in units of w's variance.
       extra_views: int32 [], random pseudo-views a step, K - 1 at most.
@@ -65,6 +66,7 @@ class Plan:
 
     code_rate: Array
     weights_rate: Array
+    camera_rate: Array
     noise: Array
     regularisation: Array
     extra_views: Array
@@ -78,6 +80,7 @@ def plan(
     *,
     code_rate: np.ndarray | float = 0.0,
     weights_rate: np.ndarray | float = 0.0,
+    camera_rate: np.ndarray | float = 0.0,
     noise: np.ndarray | float = 0.0,
     regularisation: float = 0.0,
     extra_views: int = 0,
@@ -94,6 +97,7 @@ def plan(
     return Plan(
         padded(code_rate),
         padded(weights_rate),
+        padded(camera_rate),
         padded(noise),
         jnp.float32(regularisation),
         jnp.int32(extra_views),
@@ -111,9 +115,11 @@ def single_view(image: Array, camera: Array, room: int = 0, depth_side: int | No
     return Views(pad(camera), pad(image), pad(jnp.ones(image.shape[:2])), distances)
 
 
-def start(code: Array, params: Tree) -> optimisation.State:
-    """State at a code [rows, w_dim], one row or all, and the generator's parameters."""
-    return optimisation.start({"code": code, "params": params}, _adam(lambda step: {}))
+def start(code: Array, params: Tree, pose: Array | None = None) -> optimisation.State:
+    """State at a code [rows, w_dim], one row or all, the generator's parameters, and, where the input's camera is to be
+    fitted too, its pose [5]."""
+    camera = {} if pose is None else {"pose": pose}
+    return optimisation.start({"code": code, "params": params, **camera}, _adam(lambda step: {}))
 
 
 @functools.partial(jax.jit, static_argnames=("loss_config", "views_at_once"), donate_argnames=("state",))
@@ -143,11 +149,12 @@ def run(
     """
 
     def rates(step: Array) -> dict[str, Array]:
-        return {"code": plan.code_rate[step], "params": plan.weights_rate[step]}
+        pose = plan.camera_rate[step] * jnp.array(poses.PACE)
+        return {"code": plan.code_rate[step], "params": plan.weights_rate[step], "pose": pose}
 
     def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
         noise_key, choice_key = jax.random.split(key)
-        code, params = variables["code"], variables["params"]
+        code, params, pose = variables["code"], variables["params"], variables.get("pose")
         noise = plan.noise[step] * w_std * jax.random.normal(noise_key, code.shape)
         backbone, heads = _split(params)
 
@@ -158,8 +165,14 @@ def run(
 
         (planes, ws, penalty), paint_vjp = jax.vjp(paint, backbone, code)
 
-        def loss(heads: Tree, planes: Array, ws: Array, group: Views, scales: Array) -> tuple[Array, Array]:
+        def loss(
+            heads: Tree, pose: Array | None, planes: Array, ws: Array, group: Views, places: Array
+        ) -> tuple[Array, Array]:
             tuned = generator.with_params(heads)
+            if pose is not None:
+                own = poses.to_camera(pose, generator.config)
+                group = group._replace(cameras=jnp.where((places == 0)[:, None], own, group.cameras))
+            scales = jnp.where(places == 0, 1.0, plan.view_weight / jnp.maximum(plan.extra_views, 1))
 
             def one(view: Views) -> tuple[Array, Array]:
                 made = tuned.render_view(planes, ws, view.cameras)
@@ -170,7 +183,7 @@ def run(
                 return value, terms.watched(loss_config)
 
             values, watched = jax.vmap(one)(group)
-            return jnp.sum(scales * values), watched[0]
+            return jnp.sum(scales * (places < count) * values), watched[0]
 
         others = views.cameras.shape[0] - 1
         order = jnp.concatenate([jnp.zeros(1, jnp.int32), 1 + jax.random.permutation(choice_key, others)])
@@ -180,19 +193,19 @@ def run(
         def add_group(i: Array, total: Tree) -> Tree:
             value, watched, grads = total
             places = i * views_at_once + jnp.arange(views_at_once)
-            scales = jnp.where(places == 0, 1.0, plan.view_weight / jnp.maximum(plan.extra_views, 1))
             group = jax.tree.map(lambda x: x[order[places]], views)
-            (part, first), part_grads = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(
-                heads, planes, ws, group, scales * (places < count)
+            (part, first), part_grads = jax.value_and_grad(loss, (0, 1, 2, 3), has_aux=True)(
+                heads, pose, planes, ws, group, places
             )
             return value + part, jnp.where(i == 0, first, watched), jax.tree.map(jnp.add, grads, part_grads)
 
         zero = jnp.zeros(())
-        zeros = (zero, zero, jax.tree.map(jnp.zeros_like, (heads, planes, ws)))
+        zeros = (zero, zero, jax.tree.map(jnp.zeros_like, (heads, pose, planes, ws)))
         groups = (count + views_at_once - 1) // views_at_once
-        value, watched, (d_heads, d_planes, d_ws) = jax.lax.fori_loop(0, groups, add_group, zeros)
+        value, watched, (d_heads, d_pose, d_planes, d_ws) = jax.lax.fori_loop(0, groups, add_group, zeros)
         d_backbone, d_code = paint_vjp((d_planes, d_ws, jnp.ones(())))
-        return (value + penalty, watched), {"code": d_code, "params": {**d_heads, **d_backbone}}
+        camera = {} if pose is None else {"pose": d_pose}
+        return (value + penalty, watched), {"code": d_code, "params": {**d_heads, **d_backbone}, **camera}
 
     return optimisation.run(value_and_grad, _adam(rates), state, key, steps, plan.stop)
 

@@ -45,9 +45,11 @@ def plan(config: LatentConfig) -> fitting.Plan:
     t = np.arange(config.steps) / max(config.steps, 1)
     down = np.minimum(1.0, (1.0 - t) / max(config.ramp_down, 1e-8))
     up = np.minimum(1.0, t / max(config.ramp_up, 1e-8))
+    ramp = (0.5 - 0.5 * np.cos(np.pi * down)) * up
     return fitting.plan(
         config.steps,
-        code_rate=config.learning_rate * (0.5 - 0.5 * np.cos(np.pi * down)) * up,
+        code_rate=config.learning_rate * ramp,
+        camera_rate=config.camera_rate * ramp,
         noise=config.noise * np.square(np.maximum(0.0, 1.0 - t / config.noise_ramp)),
         regularisation=config.regularisation,
     )

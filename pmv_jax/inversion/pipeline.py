@@ -21,7 +21,7 @@ from pmv_jax import checkpoints, lpips_weights
 from pmv_jax.config import GeneratorConfig, InversionConfig, LossConfig, from_dict, to_dict
 from pmv_jax.errors import InputError
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import camera_search, fitting, latent, pseudo_views, tuning
+from pmv_jax.inversion import camera_search, fitting, latent, poses, pseudo_views, tuning
 from pmv_jax.inversion.optimisation import State
 from pmv_jax.inversion.pseudo_views import PseudoViews
 from pmv_jax.inversion.running import Fitted, ImageRun, Progress, Stage, StageRecord
@@ -146,7 +146,7 @@ def search_camera(
     """Stage 0 alone: the camera [25] of one image [H, W, 3], see `invert`."""
     config = InversionConfig() if config is None else config
     course = _camera_stages(jnp.asarray(image, jnp.float32), generator, config, guess)
-    return np.asarray(_run(ImageRun(course, config.seed), generator)[0])
+    return np.asarray(poses.to_camera(_run(ImageRun(course, config.seed), generator)[0], generator.config))
 
 
 def stages(
@@ -168,18 +168,32 @@ def stages(
         raise InputError("image has values that are not finite")
     program = _FitViews(config.loss, fitting.views_at_once(config.joint.views_per_step))
     program.network()  # if its weights are not there, better now
+    pose = None
     if camera is None:
-        camera = yield from _camera_stages(image, generator, config, camera_guess)
+        estimate = yield from _camera_stages(image, generator, config, camera_guess)
+        camera, pose = poses.to_camera(estimate, generator.config), estimate if config.latent.camera_rate else None
     camera = jnp.asarray(camera, jnp.float32)
     stats = latent.statistics(generator, camera)
     room = config.pseudo_views.count if config.joint.steps else 0
     alone = fitting.single_view(image, camera, room, generator.config.rendering.neural_resolution)
 
-    def fit(name: str, plan: fitting.Plan, steps: int, code: Array, params: Any, views: fitting.Views) -> Stage:
-        return Stage(name, steps, program, fitting.start(*_copy((code, params))), (views, plan, stats.std))
+    def fit(
+        name: str,
+        plan: fitting.Plan,
+        steps: int,
+        code: Array,
+        params: Any,
+        views: fitting.Views,
+        pose: Array | None = None,
+    ) -> Stage:
+        own_program = dataclasses.replace(program, fits_camera=pose is not None)
+        return Stage(name, steps, own_program, fitting.start(*_copy((code, params, pose))), (views, plan, stats.std))
 
-    code = latent.average(generator, stats, config.latent)
-    pivot = (yield fit("latent", latent.plan(config.latent), config.latent.steps, code, generator.params, alone))[0]
+    code, plan = latent.average(generator, stats, config.latent), latent.plan(config.latent)
+    pivot = (yield fit("latent", plan, config.latent.steps, code, generator.params, alone, pose))[0]
+    if pose is not None:
+        camera = poses.to_camera(pivot["pose"], generator.config)
+        alone = alone._replace(cameras=jnp.broadcast_to(camera, alone.cameras.shape))
     code, plan = pivot["code"], tuning.single_view_plan(config.tuning, config.loss)
     ws = fitting.w_plus(code, generator)
     params = (yield fit("tuning", plan, config.tuning.steps, code, pivot["params"], alone))[0]["params"]
@@ -201,7 +215,7 @@ def stages(
 def _camera_stages(
     image: Array, generator: Generator, config: InversionConfig, guess: np.ndarray | Array | None
 ) -> Coroutine[Stage, Fitted, Array]:
-    """Stage 0 as a coroutine: gives the camera [25]."""
+    """Stage 0 as a coroutine: gives the camera's pose [5]."""
     search, codes = config.camera, camera_search.random_codes(generator)
     sizes = {"views": search.views, "resolution": search.resolution}
     if guess is None:
@@ -211,7 +225,7 @@ def _camera_stages(
         known = camera_search.around(jnp.asarray(guess, jnp.float32), codes, search)
     start, program = camera_search.start(known), _FindCamera(search.refine_heads, **sizes)
     found = (yield Stage("camera_refinement", search.refine_steps, program, start, (image,))).variables
-    return camera_search.to_camera(found.pose, generator.config)
+    return found.pose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,6 +234,7 @@ class _FitViews:
 
     loss: LossConfig
     views_at_once: int
+    fits_camera: bool = False  # whether its variables have a pose
 
     def network(self) -> Lpips | None:
         return _lpips(self.loss) if self.loss.uses_lpips else None
