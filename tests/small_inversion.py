@@ -11,9 +11,14 @@ from pmv_jax.config import (
     DecoderConfig,
     GeneratorConfig,
     InversionConfig,
+    JointConfig,
+    LatentConfig,
+    LossConfig,
     MappingConfig,
+    PseudoViewConfig,
     RenderingConfig,
     SuperresolutionConfig,
+    TuningConfig,
 )
 from pmv_jax.generator import Generator
 from pmv_jax.inversion.pipeline import Inversion, StageRecord
@@ -28,6 +33,13 @@ CONFIG = GeneratorConfig(
     decoder=DecoderConfig(hidden_features=8, output_features=8),
     rendering=RenderingConfig(neural_resolution=16, coarse_samples=4, fine_samples=4),
     superresolution=SuperresolutionConfig(input_resolution=16, block_channels=(4, 4), block_upsamples=(False, True)),
+)
+RECIPE = InversionConfig(
+    loss=LossConfig(perceptual="none"),  # compiles sooner
+    latent=LatentConfig(steps=4),
+    tuning=TuningConfig(steps=2),
+    pseudo_views=PseudoViewConfig(count=3),
+    joint=JointConfig(steps=4),
 )
 
 

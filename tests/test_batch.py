@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 import small_inversion
-from small_inversion import SIZE
+from small_inversion import RECIPE, SIZE
 
 from pmv_jax.cameras import look_at
-from pmv_jax.config import InversionConfig, JointConfig, LatentConfig, LossConfig, PseudoViewConfig, TuningConfig
+from pmv_jax.config import InversionConfig, LatentConfig
 from pmv_jax.errors import NumericalError
 from pmv_jax.inversion import batch, pipeline, running
 from pmv_jax.inversion.running import ImageRun
@@ -22,13 +22,6 @@ from pmv_jax.inversion.running import ImageRun
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ROOT = Path(__file__).parent.parent
-RECIPE = InversionConfig(
-    loss=LossConfig(perceptual="none"),
-    latent=LatentConfig(steps=4),
-    tuning=TuningConfig(steps=2),
-    pseudo_views=PseudoViewConfig(count=3),
-    joint=JointConfig(steps=4),
-)
 LONGER = dataclasses.replace(RECIPE, latent=LatentConfig(steps=7), seed=5)
 CAMERA = look_at(0.2, 0.1)
 

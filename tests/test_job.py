@@ -16,23 +16,17 @@ import pytest
 import small_inversion
 from light_invert import FILES, contents, write_result
 from PIL import Image
+from small_inversion import RECIPE
 
 from pmv_jax import job, manifest, ports, storage
 from pmv_jax.cameras import look_at
 from pmv_jax.checkpoints import save_generator
-from pmv_jax.config import InversionConfig, JointConfig, LatentConfig, LossConfig, PseudoViewConfig, TuningConfig
+from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
 from pmv_jax.inversion import batch, running
 
 ROOT = Path(__file__).parent.parent
 CAMERA = np.asarray(look_at(0.2, 0.1)).tolist()
-RECIPE = InversionConfig(
-    loss=LossConfig(perceptual="none"),
-    latent=LatentConfig(steps=4),
-    tuning=TuningConfig(steps=2),
-    pseudo_views=PseudoViewConfig(count=3),
-    joint=JointConfig(steps=4),
-)
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,7 @@ from pmv_jax.generator import Generator
 from pmv_jax.identity import IdentityModel, load_identity_model
 from pmv_jax.inversion.pipeline import Inversion, invert
 from pmv_jax.models.perceptual import Lpips
+from pmv_jax.summary import replace_text
 from tools import benchmark_heads
 from tools.benchmark_heads import Case, Truth
 
@@ -217,7 +218,7 @@ class Bench:
         views = np.clip(inversion.render(truth.cameras[list(SHOWN_VIEWS)])["image"], -1, 1)
         images.save_image(self.strip(case, method, config.seed), np.concatenate(views, axis=1))
         entry_ = {"request": request, "figures": comparison.plain({"": figures})[""]}
-        _replace(path, json.dumps(entry_, indent=1))
+        replace_text(path, json.dumps(entry_, indent=1))
         return figures
 
     def path(self, case: Case, method: str, seed: int) -> Path:
@@ -251,13 +252,6 @@ def _read(path: Path) -> dict[str, Any] | None:
         return found if {"request", "figures"} <= set(found) else None
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes beside and renames, so that no half-written file is ever taken for a whole one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.rename(path)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -303,8 +297,8 @@ def write_tables(out: Path, by_seed: Sequence[Figures], split: str, perceptual: 
         lines += [f"- standard deviation of the mean novel psnr over {len(by_seed)} seeds, dB: {deviations}"]
     lines += [f"- left out: {', '.join(name.replace('_', ' ') for name in left_out)}"] if left_out else []
     text = "\n".join(lines) + "\n"
-    _replace(out / "table.md", text)
-    _replace(out / "table.csv", _csv([{"method": m, "heads": heads[m], **row} for m, row in rows.items()]))
+    replace_text(out / "table.md", text)
+    replace_text(out / "table.csv", _csv([{"method": m, "heads": heads[m], **row} for m, row in rows.items()]))
     described = [
         {
             "method": method,
@@ -317,7 +311,7 @@ def write_tables(out: Path, by_seed: Sequence[Figures], split: str, perceptual: 
         for method, cases in figures.items()
         for case, f in cases.items()
     ]
-    _replace(out / "cases.csv", _csv(described))
+    replace_text(out / "cases.csv", _csv(described))
     return text
 
 
