@@ -42,6 +42,7 @@ def config() -> InversionConfig:
             regularisation=0.0,
             space="w_plus",
             camera_rate=0.0,
+            camera_pull=0.0,
         ),
         tuning=TuningConfig(steps=500, learning_rate=3e-4, warm_up=0.0, final_rate=1.0, early_stop=None),
         pseudo_views=PseudoViewConfig(

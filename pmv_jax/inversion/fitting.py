@@ -61,6 +61,8 @@ class Plan:
       extra_views: int32 [], random pseudo-views a step, K - 1 at most.
       view_weight: [], of their mean loss, against the input's.
       depth_weight: [], of the pull towards `Views.distances`.
+      pose, pose_pull: [5] and [], where that camera was estimated to be, and the weight of a pull towards it, in shares
+        of the loss for a squared radian of yaw: what fits badly has less of a say.
       stop: [], value of the input's perceptual term at which an image is done (`losses.Terms.watched`).
     """
 
@@ -72,6 +74,8 @@ class Plan:
     extra_views: Array
     view_weight: Array
     depth_weight: Array
+    pose: Array
+    pose_pull: Array
     stop: Array
 
 
@@ -103,6 +107,8 @@ def plan(
         jnp.int32(extra_views),
         jnp.float32(view_weight),
         jnp.float32(depth_weight),
+        jnp.zeros(5),
+        jnp.zeros(()),
         jnp.float32(stop),
     )
 
@@ -204,7 +210,9 @@ def run(
         groups = (count + views_at_once - 1) // views_at_once
         value, watched, (d_heads, d_pose, d_planes, d_ws) = jax.lax.fori_loop(0, groups, add_group, zeros)
         d_backbone, d_code = paint_vjp((d_planes, d_ws, jnp.ones(())))
-        camera = {} if pose is None else {"pose": d_pose}
+        camera = {}
+        if pose is not None:
+            camera = {"pose": d_pose + value * plan.pose_pull * (pose - plan.pose) / jnp.square(jnp.array(poses.PACE))}
         return (value + penalty, watched), {"code": d_code, "params": {**d_heads, **d_backbone}, **camera}
 
     return optimisation.run(value_and_grad, _adam(rates), state, key, steps, plan.stop)

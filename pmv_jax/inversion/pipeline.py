@@ -146,7 +146,8 @@ def search_camera(
     """Stage 0 alone: the camera [25] of one image [H, W, 3], see `invert`."""
     config = InversionConfig() if config is None else config
     course = _camera_stages(jnp.asarray(image, jnp.float32), generator, config, guess)
-    return np.asarray(poses.to_camera(_run(ImageRun(course, config.seed), generator)[0], generator.config))
+    found, _ = _run(ImageRun(course, config.seed), generator)
+    return np.asarray(poses.to_camera(found.pose, generator.config))
 
 
 def stages(
@@ -168,10 +169,14 @@ def stages(
         raise InputError("image has values that are not finite")
     program = _FitViews(config.loss, fitting.views_at_once(config.joint.views_per_step))
     program.network()  # if its weights are not there, better now
-    pose = None
+    pose, plan = None, latent.plan(config.latent)
     if camera is None:
-        estimate = yield from _camera_stages(image, generator, config, camera_guess)
-        camera, pose = poses.to_camera(estimate, generator.config), estimate if config.latent.camera_rate else None
+        found = yield from _camera_stages(image, generator, config, camera_guess)
+        camera = poses.to_camera(found.pose, generator.config)
+        if config.latent.camera_rate:
+            pose = found.pose
+            pull = 0.0 if camera_guess is None else config.latent.camera_pull
+            plan = plan.replace(pose=pose, pose_pull=jnp.float32(pull))
     camera = jnp.asarray(camera, jnp.float32)
     stats = latent.statistics(generator, camera)
     room = config.pseudo_views.count if config.joint.steps else 0
@@ -189,7 +194,7 @@ def stages(
         own_program = dataclasses.replace(program, fits_camera=pose is not None)
         return Stage(name, steps, own_program, fitting.start(*_copy((code, params, pose))), (views, plan, stats.std))
 
-    code, plan = latent.average(generator, stats, config.latent), latent.plan(config.latent)
+    code = latent.average(generator, stats, config.latent)
     pivot = (yield fit("latent", plan, config.latent.steps, code, generator.params, alone, pose))[0]
     if pose is not None:
         camera = poses.to_camera(pivot["pose"], generator.config)
@@ -214,8 +219,8 @@ def stages(
 
 def _camera_stages(
     image: Array, generator: Generator, config: InversionConfig, guess: np.ndarray | Array | None
-) -> Coroutine[Stage, Fitted, Array]:
-    """Stage 0 as a coroutine: gives the camera's pose [5]."""
+) -> Coroutine[Stage, Fitted, camera_search.Estimate]:
+    """Stage 0 as a coroutine: gives what is known of the camera."""
     search, codes = config.camera, camera_search.random_codes(generator)
     sizes = {"views": search.views, "resolution": search.resolution}
     if guess is None:
@@ -225,7 +230,7 @@ def _camera_stages(
         known = camera_search.around(jnp.asarray(guess, jnp.float32), codes, search)
     start, program = camera_search.start(known), _FindCamera(search.refine_heads, **sizes)
     found = (yield Stage("camera_refinement", search.refine_steps, program, start, (image,))).variables
-    return found.pose
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
