@@ -51,7 +51,7 @@ from pmv_jax.config import GeneratorConfig, InversionConfig, load_recipe, overri
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.errors import InputError, suggestion
 from pmv_jax.generator import Generator, initialise
-from pmv_jax.inversion import batch, fitting, pipeline, visibility
+from pmv_jax.inversion import batch, fitting, parameters, pipeline, visibility
 from pmv_jax.inversion.running import ImageRun
 from pmv_jax.result import peak_memory_bytes
 
@@ -354,23 +354,23 @@ def step_program(case: Case, extra_views: int, *, weights: bool, steps: int) -> 
     plan = fitting.plan(
         steps, **{"weights_rate" if weights else "code_rate": _RATE}, extra_views=extra_views, view_weight=1.0
     )
-    state = fitting.start(case.ws, case.generator.params)
+    tuned = parameters.start(case.generator.params, _recipe().weights)
+    state = fitting.start(*jax.tree.map(jnp.array, (case.ws, tuned)))  # copies, which the steps donate
     fixed = {"loss_config": _recipe().loss, "views_at_once": fitting.views_at_once(extra_views)}
 
     def run(state: Any, generator: Generator, views: fitting.Views, plan: fitting.Plan, steps: Array) -> Any:
         return fitting.run(state, generator, views, plan, jnp.float32(1), None, jax.random.key(0), steps, **fixed)
 
     args = (state, case.generator, case.views, plan, jnp.int32(steps))
-    variables = state.variables
-    flops = steps * count_flops(_loss_gradient(case, extra_views, weights), variables["params"], variables["code"])
+    flops = steps * count_flops(_loss_gradient(case, extra_views, weights), tuned, case.ws)
     return compiled(jax.jit(run, donate_argnums=0), *args, flops=flops, units=steps)
 
 
 def _loss_gradient(case: Case, extra_views: int, weights: bool) -> Callable[[Any, Array], Any]:
     """What one step has to compute, without loops: for counting its FLOPs."""
 
-    def loss(params: Any, code: Array) -> Array:
-        generator = case.generator.with_params(params)
+    def loss(tuned: Any, code: Array) -> Array:
+        generator = parameters.merged(case.generator, tuned)
         planes, ws = generator.planes(code), code
         return sum(
             jnp.sum(generator.render_view(planes, ws, camera)["image"] ** 2)
