@@ -196,10 +196,10 @@ def _transposed_conv_forward(x: Array, kernel: Array) -> tuple[Phases, tuple[Arr
 
 def _transposed_conv_backward(residuals: tuple[Array, Array], g: Phases) -> tuple[Array, Array]:
     x, kernel = residuals
-    dx = jnp.zeros_like(x)
-    for phase, (even_row, even_column) in zip(g, _PARITIES, strict=True):
-        dx, phase = _after(dx, phase)
-        dx += _conv(phase, _flip(kernel[_TAPS[even_row], _TAPS[even_column]]))
+    dx = sum(
+        _conv(phase, _flip(kernel[_TAPS[even_row], _TAPS[even_column]]))
+        for phase, (even_row, even_column) in zip(g, _PARITIES, strict=True)
+    )
     plain = lambda x, *g: jax.linear_transpose(lambda k: _phases(x, k), kernel)(g)[0]  # noqa: E731
     return dx, lax.platform_dependent(x, *g, cpu=_transposed_conv_kernel_gradient, default=plain)
 
