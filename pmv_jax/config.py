@@ -187,6 +187,15 @@ class TuningConfig:
 
 
 @dataclass(frozen=True)
+class WeightsConfig:
+    """What of the generator all tunings change: gradients and Adam's moments exist for that alone."""
+
+    # "backbone" is what paints the tri-planes; "low_rank" a change of small rank of every array but the mapping's.
+    group: Literal["all", "backbone", "super_resolution", "low_rank"] = "all"
+    rank: int = 8  # of "low_rank"
+
+
+@dataclass(frozen=True)
 class OccludedConfig:
     """Between stages 2 and 3: a second generator, tuned from the pivot on the input without what is foreign to the
     generator, for the parts that the input hides (HFGI3D figure 2b). Without steps it is the untuned generator."""
@@ -245,6 +254,7 @@ class InversionConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     camera: CameraSearchConfig = field(default_factory=CameraSearchConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
     tuning: TuningConfig = field(default_factory=TuningConfig)
     occluded: OccludedConfig = field(default_factory=OccludedConfig)
     pseudo_views: PseudoViewConfig = field(default_factory=PseudoViewConfig)

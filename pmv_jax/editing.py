@@ -19,7 +19,6 @@ import numpy as np
 import optax
 import scipy.ndimage
 from jax import Array
-from jax.flatten_util import ravel_pytree
 
 from pmv_jax import cameras, directions, lpips_weights
 from pmv_jax.config import GeneratorConfig, LossConfig
@@ -288,21 +287,21 @@ def _planes(generator: Generator, ws: Array) -> Array:
 
 
 def _adam(config: TextureConfig, variables: Tree) -> optax.GradientTransformation:
-    """For all variables as one vector; each of the two parts has its rate and its epsilon."""
+    """Each of the two parts has its rate and its epsilon."""
     texels = variables["offset"][0, ..., 0].size
-
-    def by_part(offset: float, weights: float) -> Array:
-        full = lambda part, value: jax.tree.map(lambda x: jnp.full(x.shape, value), part)  # noqa: E731
-        parts = {"offset": full(variables["offset"], offset), "weights": full(variables["weights"], weights)}
-        return ravel_pytree(parts)[0]
-
     warm_up = round(config.warm_up * config.steps)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0 if warm_up else 1.0, 1.0, warm_up, config.steps, config.final_rate
     )
-    epsilon = by_part(config.planes_floor / texels, config.weights_floor)
-    rate = by_part(config.planes_rate, config.weights_rate)
-    return optax.chain(optax.scale_by_adam(eps=epsilon), optax.scale_by_schedule(lambda step: -schedule(step) * rate))
+
+    def adam(rate: float, epsilon: float) -> optax.GradientTransformation:
+        return optax.adam(lambda step: rate * schedule(step), eps=epsilon)
+
+    parts = {
+        "offset": adam(config.planes_rate, config.planes_floor / texels),
+        "weights": adam(config.weights_rate, config.weights_floor),
+    }
+    return optax.partition(parts, {name: name for name in parts})
 
 
 @functools.partial(jax.jit, static_argnames=("config", "loss_config"), donate_argnames=("state",))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from typing import Any
 
 import flax.struct
 import jax
+import numpy as np
 from jax import Array
 
 from pmv_jax import cameras
@@ -44,6 +46,13 @@ class Generator:
     def with_params(self, params: Tree) -> Generator:
         """The same generator with other parameters."""
         return self.replace(variables={**self.variables, "params": params})
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the config and all weights, in hexadecimal: equal where generators are."""
+        digest = hashlib.sha256(repr(self.config).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.variables):
+            digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+        return digest.hexdigest()
 
     def mapping(
         self, z: Array, camera: Array | None, truncation_psi: float = 1.0, truncation_cutoff: int | None = None

@@ -48,6 +48,21 @@ def test_flops_of_a_matrix_product():
     assert benchmark.count_flops(lambda a, b: a @ b, np.ones((8, 16)), np.ones((16, 4))) == 2 * 8 * 16 * 4
 
 
+def test_flops_of_a_convolution_and_of_loops():
+    image, kernel = np.ones((1, 10, 10, 4), np.float32), np.ones((3, 3, 4, 8), np.float32)
+
+    def convolve(image, kernel):
+        layout = "NHWC", "HWIO", "NHWC"
+        return jax.lax.conv_general_dilated(image, kernel, (1, 1), "VALID", dimension_numbers=layout)
+
+    once = benchmark.count_flops(convolve, image, kernel)
+    assert once == 2 * (8 * 8 * 8) * (3 * 3 * 4)
+    five = lambda x, k: jax.lax.map(lambda image: convolve(image, k), x)  # noqa: E731
+    assert benchmark.count_flops(five, np.stack([image] * 5), kernel) == 5 * once
+    either = lambda x, k: jax.lax.cond(x[0, 0, 0, 0] > 0, convolve, lambda x, k: convolve(x, 2 * k), x, k)  # noqa: E731
+    assert benchmark.count_flops(either, image, kernel) == once
+
+
 def test_table_leaves_out_samples_and_what_is_not_known():
     text = benchmark.table([{"what": "a", "seconds": 0.25, "samples": [1]}, {"what": "b", "of peak": None}])
     assert text.splitlines()[0].split() == ["what", "seconds", "of", "peak"] and "0.25" in text and "[" not in text

@@ -6,15 +6,15 @@
   latent_step   a step of latent optimisation, on the input
   tuning_step   a step of tuning the weights, on the input, and on the input and --views pseudo-views
   warp          an image of 512 pixels carried into one view
-  render        frames a second, of --finished DIR or of a random head
+  render        frames a second, of --inversion DIR or of a random head
   invert        the whole recipe, stage by stage, with what compiling took
   memory        what the compiled programs of the steps above need
-  batch         images an hour, from a joint step for 1, 2, 4, ... images side by side
+  batch         images an hour of the whole recipe without camera search, 1, 2, 4, ... images at a time
 
 Each prints a table and writes it, with all samples, to OUT/NAME.json. Times are of compiled programs, the median of
---repeat runs and their spread (largest minus smallest). FLOPs are XLA's own count; the peak is that of a matrix product
-measured here in the same precision. --peer DIR is a checkout of https://github.com/NVlabs/eg3d: it takes the same step
-with the same weights, turn by turn with ours.
+--repeat runs and their spread (largest minus smallest); `invert` and `batch` run once. FLOPs are those of matrix
+products and convolutions, the peak is that of a matrix product measured here in the same precision. --peer DIR is a
+checkout of https://github.com/NVlabs/eg3d: it takes the same step with the same weights, turn by turn with ours.
 
     python -m tools.benchmark forward --generator random:ffhq512-128 --peer ../eg3d --peer_python ../torch/bin/python
 
@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import shutil
@@ -42,6 +43,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from jax import Array
+from jax.extend.core import jaxprs_in_params
 
 from pmv_jax import camera_paths, cameras, eg3d_import, entry, frames, images
 from pmv_jax.checkpoints import load_generator
@@ -49,8 +51,8 @@ from pmv_jax.config import GeneratorConfig, InversionConfig, load_recipe, overri
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.errors import InputError, suggestion
 from pmv_jax.generator import Generator, initialise
-from pmv_jax.inversion import fitting, pipeline, visibility
-from pmv_jax.models import ops
+from pmv_jax.inversion import batch, fitting, parameters, pipeline, visibility
+from pmv_jax.inversion.running import ImageRun
 from pmv_jax.result import peak_memory_bytes
 
 RANDOM = {"random:ffhq512-128": GeneratorConfig()}
@@ -69,8 +71,10 @@ _VIEWS = flags.DEFINE_integer("views", 2, "Pseudo-views of a step.", lower_bound
 _STEPS = flags.DEFINE_integer("steps", 1, "Steps of one run of the program; times are for one.", lower_bound=1)
 _REPEAT = flags.DEFINE_integer("repeat", 5, "Runs of each program.", lower_bound=1)
 _BATCHES = flags.DEFINE_list("batches", ["1", "2", "4"], "Numbers of images side by side.")
-_FINISHED = flags.DEFINE_string("finished", None, "A finished inversion, to render.")
-_IMAGE = flags.DEFINE_string("image", None, "Picture to invert. Default: the shipped portrait.")
+_INVERSION = flags.DEFINE_string(
+    "inversion", None, "Result of python -m pmv_jax.invert, to render.", allow_override=True
+)
+_IMAGE = flags.DEFINE_string("image", None, "Picture to invert, for invert and batch. Default: the shipped portrait.")
 _PEER = flags.DEFINE_string("peer", None, "Checkout of the reference EG3D, to compare with.")
 _PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch.")
 for _name in ("generator", "config", "set", "out", "seed", "help"):
@@ -119,12 +123,25 @@ def compiled(function: Callable[..., Any], state: Any, *fixed: Any, **options: A
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:
-    """XLA's count. It takes the body of a loop once, so that bands of weight gradients are counted as a single one."""
-    band, ops._BAND = ops._BAND, sys.maxsize
-    try:
-        return float(jax.jit(lambda *args: function(*args)).lower(*args).cost_analysis().get("flops", 0.0))
-    finally:
-        ops._BAND = band
+    """FLOPs of matrix products and convolutions, what is computed twice counted twice. XLA's own count takes the body
+    of a loop once, whatever its length, and counts nothing where it calls a library."""
+    return _flops(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _flops(jaxpr: Any) -> float:
+    total = 0.0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            ((contracted, _), _), operand = equation.params["dimension_numbers"], equation.invars[0].aval
+            total += 2.0 * equation.outvars[0].aval.size * math.prod(operand.shape[axis] for axis in contracted)
+        elif equation.primitive.name == "conv_general_dilated":
+            kernel, axes = equation.invars[1].aval, equation.params["dimension_numbers"].rhs_spec
+            total += 2.0 * equation.outvars[0].aval.size * kernel.size / kernel.shape[axes[0]]
+        else:
+            parts = [_flops(part) for part in jaxprs_in_params(equation.params)]
+            together = max if "branches" in equation.params else sum  # of branches one runs
+            total += equation.params.get("length", 1) * together([0.0, *parts])
+    return total
 
 
 def matmul_peak(dtype: jnp.dtype) -> float:
@@ -318,6 +335,11 @@ def _generator() -> Generator:
     return generator.replace(config=dataclasses.replace(generator.config, compute_dtype=dtype))
 
 
+def _image(generator: Generator) -> np.ndarray:
+    path = Path(_IMAGE.value) if _IMAGE.value else Path(default_generator_directory(), "portrait.png")
+    return images.to_square(images.open_image(path), generator.config.image_resolution)
+
+
 def forward_program(case: Case) -> Program:
     def forward(ws: Array, generator: Generator, camera: Array) -> tuple[Array, Array]:
         apply = generator.model.apply
@@ -327,32 +349,28 @@ def forward_program(case: Case) -> Program:
     return compiled(jax.jit(forward), *args, flops=count_flops(forward, *args))
 
 
-def step_program(case: Case, extra_views: int, *, weights: bool, steps: int, batch: int | None = None) -> Program:
-    """`fitting.run` as the stages of an inversion call it, for one image, or for a batch by vmap."""
+def step_program(case: Case, extra_views: int, *, weights: bool, steps: int) -> Program:
+    """`fitting.run` as the stages of an inversion call it."""
     plan = fitting.plan(
         steps, **{"weights_rate" if weights else "code_rate": _RATE}, extra_views=extra_views, view_weight=1.0
     )
-    state = fitting.start(case.ws, case.generator.params)
+    tuned = parameters.start(case.generator.params, _recipe().weights)
+    state = fitting.start(*jax.tree.map(jnp.array, (case.ws, tuned)))  # copies, which the steps donate
     fixed = {"loss_config": _recipe().loss, "views_at_once": fitting.views_at_once(extra_views)}
 
     def run(state: Any, generator: Generator, views: fitting.Views, plan: fitting.Plan, steps: Array) -> Any:
         return fitting.run(state, generator, views, plan, jnp.float32(1), None, jax.random.key(0), steps, **fixed)
 
-    function = run
-    if batch is not None:
-        state = jax.tree.map(lambda x: jnp.stack([x] * batch), state)
-        function = jax.vmap(run, in_axes=(0, None, None, None, None))
     args = (state, case.generator, case.views, plan, jnp.int32(steps))
-    one = (state.variables["params"], state.variables["code"]) if batch is None else None
-    flops = None if one is None else steps * count_flops(_loss_gradient(case, extra_views, weights), *one)
-    return compiled(jax.jit(function, donate_argnums=0), *args, flops=flops, units=steps)
+    flops = steps * count_flops(_loss_gradient(case, extra_views, weights), tuned, case.ws)
+    return compiled(jax.jit(run, donate_argnums=0), *args, flops=flops, units=steps)
 
 
 def _loss_gradient(case: Case, extra_views: int, weights: bool) -> Callable[[Any, Array], Any]:
     """What one step has to compute, without loops: for counting its FLOPs."""
 
-    def loss(params: Any, code: Array) -> Array:
-        generator = case.generator.with_params(params)
+    def loss(tuned: Any, code: Array) -> Array:
+        generator = parameters.merged(case.generator, tuned)
         planes, ws = generator.planes(code), code
         return sum(
             jnp.sum(generator.render_view(planes, ws, camera)["image"] ** 2)
@@ -397,8 +415,8 @@ def measure_warp(peak: float) -> list[Row]:
 
 
 def measure_render(peak: float) -> list[Row]:
-    if _FINISHED.value is not None:
-        inversion = pipeline.load_inversion(_FINISHED.value)
+    if _INVERSION.value is not None:
+        inversion = pipeline.load_inversion(_INVERSION.value)
         generator, ws = inversion.generator, inversion.ws
     else:
         subject = case(0)
@@ -421,8 +439,7 @@ def measure_render(peak: float) -> list[Row]:
 
 def measure_invert(peak: float) -> list[Row]:
     generator, config = _generator(), _recipe()
-    path = Path(_IMAGE.value) if _IMAGE.value else Path(default_generator_directory(), "portrait.png")
-    image = images.to_square(images.open_image(path), generator.config.image_resolution)
+    image = _image(generator)
     runs, totals = [], []
     with tempfile.TemporaryDirectory() as cache:
         jax.config.update("jax_compilation_cache_dir", cache)  # an empty one
@@ -450,17 +467,33 @@ def measure_memory(peak: float) -> list[Row]:
 
 
 def measure_batch(peak: float) -> list[Row]:
-    config, rows = _recipe(), []
-    steps = config.latent.steps + config.tuning.steps + config.joint.steps * (1 + config.joint.views_per_step)
-    subject = case(_VIEWS.value)
+    generator, config, rows = _generator(), _recipe(), []
+    names = ("latent", "tuning", "occluded", "joint")
+    short = {n: dataclasses.replace(getattr(config, n), steps=min(1, getattr(config, n).steps)) for n in names}
     for count in _BATCHES.value:
         if not count.isdigit() or count == "0":
             raise InputError(f"--batches {count}: is no number of images; give numbers such as 1,2,4")
-        program = step_program(subject, _VIEWS.value, weights=True, steps=_STEPS.value, batch=int(count))
-        row = timed(f"joint step, {count} images", program, None)
-        view_seconds = row["seconds"] / int(count) / (1 + _VIEWS.value)
-        rows.append(row | {"images an hour": 3600 / (steps * view_seconds)})
+        # The same programs: how many steps a stage has is data.
+        compile_seconds = _invert_together(generator, dataclasses.replace(config, **short), int(count))
+        seconds = _invert_together(generator, config, int(count))
+        row = {"what": f"{count} at a time", "seconds": seconds, "compile": compile_seconds}
+        row["GB"] = batch.memory(generator, config, int(count)) / 1e9
+        rows.append(row | {"images an hour": 3600 * int(count) / seconds})
     return rows
+
+
+def _invert_together(generator: Generator, config: InversionConfig, count: int) -> float:
+    """Seconds in which the batch driver inverts one picture so many times."""
+    begun, image, camera = time.perf_counter(), _image(generator), cameras.look_at(0.0, 0.0)
+    together = batch.Batch(generator, count, jax.local_devices()[:1])
+    for slot in range(count):
+        together.runs[slot] = ImageRun(pipeline.stages(image, camera, together.generator(slot), config), config.seed)
+    while any(together.runs):
+        for slot, problem in together.advance():
+            if problem is not None:
+                raise problem
+            together.runs[slot] = None
+    return time.perf_counter() - begun
 
 
 MEASURES: dict[str, Callable[[float], list[Row]]] = {

@@ -226,7 +226,8 @@ class Bench:
 
     def latent(self, case: Case, config: InversionConfig) -> Path:
         """Where the result of stage 1 is kept, for the other methods that have the same."""
-        request = json.dumps([self.fingerprint, vars(case), config.seed, to_dict(config.loss), to_dict(config.latent)])
+        settings = map(to_dict, (config.loss, config.latent, config.weights))
+        request = json.dumps([self.fingerprint, vars(case), config.seed, *settings])
         return self.folder / f"{case.name}_latent_{hashlib.sha256(request.encode()).hexdigest()[:12]}"
 
     def strip(self, case: Case, method: str, seed: int) -> Path:

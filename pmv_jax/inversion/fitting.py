@@ -25,7 +25,7 @@ from jax import Array
 from pmv_jax import losses
 from pmv_jax.config import LossConfig
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import optimisation, poses
+from pmv_jax.inversion import optimisation, parameters, poses
 from pmv_jax.models.perceptual import Lpips
 
 Tree = Any
@@ -122,8 +122,8 @@ def single_view(image: Array, camera: Array, room: int = 0, depth_side: int | No
 
 
 def start(code: Array, params: Tree, pose: Array | None = None) -> optimisation.State:
-    """State at a code [rows, w_dim], one row or all, the generator's parameters, and, where the input's camera is to be
-    fitted too, its pose [5]."""
+    """State at a code [rows, w_dim], one row or all, what is tuned of the generator (see `parameters`), and, where the
+    input's camera is to be fitted too, its pose [5]."""
     camera = {} if pose is None else {"pose": pose}
     return optimisation.start({"code": code, "params": params, **camera}, _adam(lambda step: {}))
 
@@ -146,7 +146,7 @@ def run(
 
     Args:
       state: from `start`, or of the steps before.
-      generator: gives config and buffers; its own parameters are not used.
+      generator: gives config, buffers, and the parameters that are not tuned.
       w_std: [], the standard deviation of w.
       lpips: the network, where the loss asks for one.
       key: of the stage.
@@ -167,14 +167,14 @@ def run(
         def paint(backbone: Tree, code: Array) -> tuple[Array, Array, Array]:
             ws = w_plus(code + noise, generator)
             spread = jnp.mean(jnp.square((code - code.mean(0)) / w_std))
-            return generator.with_params(backbone).planes(ws), ws, plan.regularisation * spread
+            return parameters.merged(generator, backbone).planes(ws), ws, plan.regularisation * spread
 
         (planes, ws, penalty), paint_vjp = jax.vjp(paint, backbone, code)
 
         def loss(
             heads: Tree, pose: Array | None, planes: Array, ws: Array, group: Views, places: Array
         ) -> tuple[Array, Array]:
-            tuned = generator.with_params(heads)
+            tuned = parameters.merged(generator, heads)
             if pose is not None:
                 own = poses.to_camera(pose, generator.config)
                 group = group._replace(cameras=jnp.where((places == 0)[:, None], own, group.cameras))
@@ -242,4 +242,5 @@ def _adam(rates: Callable[[Array], dict[str, Array]]) -> optax.GradientTransform
 
 def _split(params: Tree) -> tuple[Tree, Tree]:
     """Parameters of what paints the planes, and of what renders them."""
-    return {"backbone": params["backbone"]}, {name: part for name, part in params.items() if name != "backbone"}
+    backbone = {name: part for name, part in params.items() if name == "backbone"}
+    return backbone, {name: part for name, part in params.items() if name not in backbone}

@@ -21,7 +21,7 @@ from pmv_jax import checkpoints, lpips_weights
 from pmv_jax.config import GeneratorConfig, InversionConfig, LossConfig, from_dict, to_dict
 from pmv_jax.errors import InputError
 from pmv_jax.generator import Generator
-from pmv_jax.inversion import camera_search, fitting, latent, poses, pseudo_views, tuning
+from pmv_jax.inversion import camera_search, fitting, latent, parameters, poses, pseudo_views, tuning
 from pmv_jax.inversion.optimisation import State
 from pmv_jax.inversion.pseudo_views import PseudoViews
 from pmv_jax.inversion.running import Fitted, ImageRun, Progress, Stage, StageRecord
@@ -41,6 +41,7 @@ class Inversion:
       config: the recipe.
       stages: what was run.
       pseudo_views: what the joint tuning was shown; None if it was not run, or after loading.
+      tuned: what was tuned of the generator, see `parameters`; None after loading all of it.
     """
 
     generator: Generator
@@ -49,19 +50,27 @@ class Inversion:
     config: InversionConfig
     stages: tuple[StageRecord, ...] = ()
     pseudo_views: PseudoViews | None = None
+    tuned: Any = None
 
     def render(self, cameras: np.ndarray | Array) -> dict[str, np.ndarray]:
         """cameras [V, 25] -> image [V, H, W, 3] in about [-1, 1], image_raw [V, n, n, 3], ray_distance [V, n, n]."""
         return jax.tree.map(np.asarray, _render(self.generator, jnp.asarray(self.ws), jnp.asarray(cameras)))
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, base: Generator | None = None) -> None:
         """Writes the inversion as a directory; it must not exist.
+
+        Args:
+          base: the generator that was tuned. Then what was tuned is all that is written of it, and `load_inversion`
+            needs the same generator again. By default the directory holds all that it takes.
 
         Raises:
           InputError: it exists, or cannot be written.
+          ValueError: `base` with what was tuned is not this generator, because it is another, or was edited since.
         """
+        if base is not None and not _same(self.generator, base, self.tuned):
+            raise ValueError("base: is not the generator that was tuned, or its parameters were edited since")
         tree = {
-            "variables": self.generator.variables,
+            **({"variables": self.generator.variables} if base is None else {"tuned": self.tuned}),
             "ws": self.ws,
             "camera": self.camera,
             "losses": {stage.name: stage.losses for stage in self.stages if stage.steps},
@@ -69,6 +78,7 @@ class Inversion:
         checkpoints.save_tree(path, tree)
         meta = {
             "format": _FORMAT,
+            "base": base and base.fingerprint(),
             "generator": to_dict(self.generator.config),
             "config": to_dict(self.config),
             "stages": [{"name": stage.name, "seconds": stage.seconds} for stage in self.stages],
@@ -76,11 +86,14 @@ class Inversion:
         (Path(path) / "inversion.json").write_text(json.dumps(meta, indent=2) + "\n")
 
 
-def load_inversion(path: str | Path) -> Inversion:
+def load_inversion(path: str | Path, base: Generator | None = None) -> Inversion:
     """Reads what `Inversion.save` wrote; also takes a result directory of `python -m pmv_jax.invert`.
 
+    Args:
+      base: the generator that was tuned, for an inversion that was saved without it.
+
     Raises:
-      InputError: there is no inversion, or it is damaged or of another format.
+      InputError: there is no inversion, or it is damaged or of another format, or `base` is missing or another.
     """
     path = Path(path)
     path = path / "inversion" if (path / "inversion").is_dir() else path
@@ -95,14 +108,28 @@ def load_inversion(path: str | Path) -> Inversion:
         family, config = from_dict(GeneratorConfig, meta["generator"]), from_dict(InversionConfig, meta["config"])
     except InputError as error:
         raise InputError(f"{path}: written by another version of pmv_jax ({error}); invert the image again") from error
+    needed = meta.get("base")
+    if needed and (base is None or base.fingerprint() != needed):
+        problem = "holds only what was tuned" if base is None else "was tuned from another generator than the one given"
+        raise InputError(f"{path}: {problem}; give load_inversion the one whose fingerprint is {needed[:12]}...")
     tree = checkpoints.load_tree(path)
     losses = tree.get("losses", {})
     stages = tuple(
         StageRecord(stage["name"], stage["seconds"], np.asarray(losses.get(stage["name"], np.zeros(0))))
         for stage in meta["stages"]
     )
+    if needed:
+        tuned = jax.tree.map(jnp.asarray, tree["tuned"])
+        return Inversion(_merged(base, tuned), tree["ws"], tree["camera"], config, stages, tuned=tuned)
     generator = Generator(family, jax.tree.map(jnp.asarray, tree["variables"]))
     return Inversion(generator, tree["ws"], tree["camera"], config, stages)
+
+
+def _same(generator: Generator, base: Generator, tuned: Any) -> bool:
+    """Whether `base` with what was tuned is this generator, to the last bit."""
+    if tuned is None or generator.config != base.config:
+        return False
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, generator.variables, _merged(base, tuned).variables)))
 
 
 def invert(
@@ -194,8 +221,8 @@ def stages(
         own_program = dataclasses.replace(program, fits_camera=pose is not None)
         return Stage(name, steps, own_program, fitting.start(*_copy((code, params, pose))), (views, plan, stats.std))
 
-    code = latent.average(generator, stats, config.latent)
-    pivot = (yield fit("latent", plan, config.latent.steps, code, generator.params, alone, pose))[0]
+    code, untuned = latent.average(generator, stats, config.latent), parameters.start(generator.params, config.weights)
+    pivot = (yield fit("latent", plan, config.latent.steps, code, untuned, alone, pose))[0]
     if pose is not None:
         camera = poses.to_camera(pivot["pose"], generator.config)
         alone = alone._replace(cameras=jnp.broadcast_to(camera, alone.cameras.shape))
@@ -209,12 +236,13 @@ def stages(
         occluded = (yield fit("occluded", plan, config.occluded.steps, code, occluded, known))[0]["params"]
     made = None
     if config.joint.steps:
-        tuned, other = generator.with_params(params), generator.with_params(occluded)
+        tuned, other = _merged(generator, params), _merged(generator, occluded)
         made = pseudo_views.make(tuned, other, ws, image, camera, config=config.pseudo_views)
         origin = pivot["params"] if config.joint.reset_generator else params
         plan = tuning.joint_plan(config.joint)
         params = (yield fit("joint", plan, config.joint.steps, code, origin, made.targets(alone)))[0]["params"]
-    return Inversion(generator.with_params(params), np.asarray(ws), np.asarray(camera), config, pseudo_views=made)
+    tuned = _merged(generator, params)
+    return Inversion(tuned, np.asarray(ws), np.asarray(camera), config, pseudo_views=made, tuned=params)
 
 
 def _camera_stages(
@@ -229,8 +257,7 @@ def _camera_stages(
     else:
         known = camera_search.around(jnp.asarray(guess, jnp.float32), codes, search)
     start, program = camera_search.start(known), _FindCamera(search.refine_heads, **sizes)
-    found = (yield Stage("camera_refinement", search.refine_steps, program, start, (image,))).variables
-    return found
+    return (yield Stage("camera_refinement", search.refine_steps, program, start, (image,))).variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,3 +310,4 @@ def _copy(tree: Any) -> Any:
 
 _lpips = functools.cache(lpips_weights.configured)  # one for all images
 _render = jax.jit(pseudo_views.render)
+_merged = jax.jit(parameters.merged)

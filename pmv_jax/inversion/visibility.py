@@ -8,6 +8,7 @@ whole test is four gathers. Depths are z-depths throughout; the released code un
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -67,50 +68,69 @@ def warp(
       steepest: tangent of the angle to the line of sight past which a surface is too stretched to copy.
     """
     size = image.shape[0]
-    pixels = cameras.pixel_centres(size).reshape(-1, 2)
     depth = _resize(target_z_depth, size).reshape(-1)
-    position = cameras.split(target_camera)[0][:3, 3]
-    points = position + depth[:, None] * cameras.unproject(target_camera, pixels)
-    where, depth_in_image = cameras.project(camera, points)
+    x, y, depth_in_image = _reproject(target_camera, camera, depth, size)
     limits = tolerance, steepest
-    colour, *seen = _look_up(image, _resize(z_depth, size), camera[16], where, depth_in_image, limits)
-    visibility, observed = (jnp.minimum(share, 1.0) * _inside(where, size) for share in seen)
+    colour, *seen = _look_up(image, _resize(z_depth, size), camera[16], (x, y), depth_in_image, limits)
+    visibility, observed = (jnp.minimum(share, 1.0) * _inside(x, size) * _inside(y, size) for share in seen)
     return Warp(*(x.reshape(size, size, *x.shape[1:]) for x in (colour, visibility, observed)))
 
 
+# Below, everything is a row of numbers, one for each pixel: XLA makes single loops of what is done to them. With arrays
+# whose last axis is 2 or 3 a view of 512 pixels takes 34 ms in place of 10 on two processor cores.
+
+
+def _reproject(source: Array, target: Array, z_depth: Array, size: int) -> tuple[Array, Array, Array]:
+    """Points at z-depths [size * size] of all pixels of one camera -> x, y and z-depth of each in another.
+
+    `cameras.project(target, source's position + z_depth * cameras.unproject(source, pixels))`, of which all that is
+    the same for all pixels is multiplied out.
+    """
+    column, row = cameras.pixel_centres(size).reshape(-1, 2).T
+    (from_pose, from_pixels), (to_pose, to_pixels) = cameras.split(source), cameras.split(target)
+    product = functools.partial(jnp.matmul, precision="highest")
+    turn = product(to_pixels, to_pose[:3, :3].T)
+    along = product(turn, product(from_pose[:3, :3], jnp.linalg.inv(from_pixels)))
+    start = product(turn, from_pose[:3, 3] - to_pose[:3, 3])
+    x, y, depth = (z_depth * (a * column + b * row + c) + d for (a, b, c), d in zip(along, start, strict=True))
+    return x / depth, y / depth, depth
+
+
 def _look_up(
-    image: Array, z_depth: Array, focal: Array, where: Array, depth: Array, limits: tuple[float, float]
+    image: Array,
+    z_depth: Array,
+    focal: Array,
+    where: tuple[Array, Array],
+    depth: Array,
+    limits: tuple[float, float],
 ) -> tuple[Array, Array, Array]:
-    """Points at `where` [N, 2] and `depth` [N] in the image -> their colour [N, 3] and the share of samples that see
-    them well [N], or at whatever angle [N].
+    """Points at x, y and depth [N] in the image -> their colour [N, 3] and the share of samples that see them well [N],
+    or at whatever angle [N].
 
     A point is looked up in its four nearest samples. Each is continued to the point along its own surface, so that
     slanted surfaces need no wide tolerance, and counts if it lies on the point's own surface: samples of an occluder
     neither see the point nor bleed their colour onto it.
     """
-    size = image.shape[0]
+    size, channels = image.shape[1:]
     tolerance, steepest = limits
-    slopes = [_limited_slope(z_depth, axis) for axis in (1, 0)]
-    table = jnp.concatenate([jnp.stack([z_depth, *slopes], axis=-1), image], axis=-1).reshape(size * size, -1)
-    grid = where * size - 0.5
-    corner = jnp.floor(grid)
-    seen, observed, total = (jnp.zeros(depth.shape) for _ in range(3))
-    colour = jnp.zeros((*depth.shape, image.shape[2]))
-    for offset in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        texel = corner + jnp.array(offset)
-        weight = jnp.prod(1 - jnp.abs(grid - texel), axis=-1)
-        texel = jnp.clip(texel, 0, size - 1)
-        sample = table[(texel[:, 1] * size + texel[:, 0]).astype(jnp.int32)]
-        slope = sample[:, 1:3]
-        gap = jnp.abs(sample[:, 0] + jnp.sum(slope * (grid - texel), axis=-1) - depth)
-        own = _soft_step(1 - gap / (tolerance * depth))
-        steepness = jnp.linalg.norm(slope, axis=-1) * size * focal / depth
+    layers = z_depth, _limited_slope(z_depth, 1), _limited_slope(z_depth, 0), *jnp.moveaxis(image, -1, 0)
+    x, y = (place * size - 0.5 for place in where)
+    column, row = jnp.floor(x), jnp.floor(y)
+    seen, observed, total, *colour = (jnp.zeros_like(depth) for _ in range(3 + channels))
+    for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        dx, dy = x - (column + right), y - (row + down)
+        weight = (1 - jnp.abs(dx)) * (1 - jnp.abs(dy))
+        nearest = jnp.clip(row + down, 0, size - 1) * size + jnp.clip(column + right, 0, size - 1)
+        nearest = nearest.astype(jnp.int32)
+        z, slope_x, slope_y, *pixel = (x.reshape(-1).at[nearest].get(mode="clip") for x in layers)
+        own = _soft_step(1 - jnp.abs(z + slope_x * dx + slope_y * dy - depth) / (tolerance * depth))
+        steepness = jnp.sqrt(jnp.square(slope_x) + jnp.square(slope_y)) * size * focal / depth
         seen += weight * own * _soft_step(1 - steepness / steepest)
         observed += weight * own
         weight = weight * (own + 1e-6)  # where no sample is the point's own, their plain mean
         total += weight
-        colour += weight[:, None] * sample[:, 3:]
-    return colour / jnp.maximum(total, 1e-12)[:, None], seen, observed
+        colour = [sum_ + weight * value for sum_, value in zip(colour, pixel, strict=True)]
+    return jnp.stack(colour, axis=-1) / jnp.maximum(total, 1e-12)[:, None], seen, observed
 
 
 def _soft_step(x: Array) -> Array:
@@ -126,9 +146,9 @@ def _limited_slope(z_depth: Array, axis: int) -> Array:
     return jnp.where(ahead * behind > 0, flatter, 0.0)
 
 
-def _inside(where: Array, size: int) -> Array:
-    """1 where an image point [N, 2] lies between the centres of the outermost pixels."""
-    return jnp.all(jnp.abs(where - 0.5) < 0.5 - 0.5 / size, axis=-1)
+def _inside(place: Array, size: int) -> Array:
+    """Where x or y lies between the centres of the outermost pixels."""
+    return jnp.abs(place - 0.5) < 0.5 - 0.5 / size
 
 
 def _resize(z_depth: Array, size: int) -> Array:

@@ -41,10 +41,17 @@ def _bias_activation_forward(x: Array, bias: Array, clamp: float | None) -> tupl
 
 
 def _bias_activation_backward(clamp: float | None, y: Array, g: Array) -> tuple[Array, Array]:
+    y, g = _after(y, g)
     dx = g * jnp.where(y < 0, LEAKY_SLOPE * ACTIVATION_GAIN, ACTIVATION_GAIN).astype(g.dtype)
     if clamp is not None:
         dx = jnp.where(jnp.abs(y) < clamp, dx, 0)
     return dx, dx.sum(range(dx.ndim - 1))
+
+
+def _after(x: Array, g: Array) -> tuple[Array, Array]:
+    """The same, but nothing is made of x before g is there. Else XLA prepares in the forward pass what the gradient
+    needs of x, slopes or a copy with a border, and keeps it beside x."""
+    return lax.optimization_barrier((x, g))
 
 
 bias_activation.defvjp(_bias_activation_forward, _bias_activation_backward)
@@ -140,6 +147,7 @@ def _conv3x3_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array
 
 def _conv3x3_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = residuals
+    x, g = _after(x, g)
     plain = lambda x, g: jax.linear_transpose(lambda k: _conv(x, k, "SAME"), kernel)(g)[0]  # noqa: E731
     dkernel = lax.platform_dependent(x, g, cpu=_conv3x3_kernel_gradient, default=plain)
     return _conv(g, _flip(kernel), "SAME"), dkernel
