@@ -197,20 +197,21 @@ def test_gradients_summed_view_by_view_are_those_of_the_whole_loss():
 
 def test_the_pose_of_the_inputs_camera_is_fitted_and_no_other():
     views, code, pose = three_views(), a_code(), jnp.array([0.1, -0.2, 0.05, 0.02, -0.03])
+    network = generator()
 
     @jax.grad
     def whole(pose):
         own = poses.to_camera(pose, TINY)
-        images = generator().synthesis(jnp.tile(code, (3, 1, 1)), views.cameras.at[0].set(own))["image"]
+        images = network.synthesis(jnp.tile(code, (3, 1, 1)), views.cameras.at[0].set(own))["image"]
         losses = jax.vmap(lambda *x: image_loss(x[0], x[1], RECIPE.loss, x[2]))(images, views.images, views.weights)
         return losses[0] + 0.7 * losses[1:].mean()
 
     expected = jax.jit(whole)(pose)
     plan = PLAN.replace(camera_rate=PLAN.camera_rate.at[:3].set(0.01))
     for views_at_once in (1, 2):
-        state = fitting.start(*jax.tree.map(jnp.array, (code, generator().params, pose)))
+        state = fitting.start(*jax.tree.map(jnp.array, (code, network.params, pose)))
         state, _ = fitting.run(
-            state, generator(), views, plan, jnp.float32(0.5), None, jax.random.key(0), 1,
+            state, network, views, plan, jnp.float32(0.5), None, jax.random.key(0), 1,
             loss_config=RECIPE.loss, views_at_once=views_at_once,
         )  # fmt: skip
         np.testing.assert_allclose(10 * state.optimiser[0].mu["pose"], expected, rtol=1e-3)
