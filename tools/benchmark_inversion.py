@@ -52,6 +52,7 @@ from tools.benchmark_heads import Case, Truth
 
 METHODS = ("w", "w_plus", "pti", "hfgi3d", "hfgi3d_diagram", "hfgi3d_rates", "pmv")
 ABLATIONS: dict[str, tuple[str, ...]] = {
+    "expected depth": ("pseudo_views.depth_detail=0",),
     "no pull on depth": ("joint.depth_weight=0",),
     "narrow visibility": ("pseudo_views.depth_tolerance=0.003", "pseudo_views.steepest=4"),
     "wide erosion": ("pseudo_views.erode=0.02", "pseudo_views.blur=0.03"),
