@@ -537,6 +537,32 @@ def test_loss_has_finite_gradients_and_batches():
         np.testing.assert_allclose(gradients[index], gradient, rtol=1e-3, atol=1e-7)
 
 
+def test_depth_pulls_where_surfaces_nearly_agree_and_not_across_a_gap():
+    reference = jnp.full((4, 4), 2.7)
+    pull = jax.jit(jax.grad(lambda offset: losses.depth_loss(reference + offset, reference)))
+    near, far = pull(0.01), pull(0.5)  # of r^2 / (1 + r^2), r in units of 0.02: 2 r / (1 + r^2)^2 / 0.02
+    np.testing.assert_allclose([near, far], [2 * 0.5 / 1.25**2 / 0.02, 2 * 25 / 626**2 / 0.02], rtol=1e-4)
+    assert losses.depth_loss(reference, reference) == 0 and losses.depth_loss(reference + 9, reference) < 1
+
+
+def test_the_pull_on_depth_holds_the_geometry():
+    """Two fits of the same picture: the one that is held to a depth ends nearer to it."""
+    views, code = three_views(), a_code()
+    network = generator()
+    reference = pseudo_views.render(network, code, views.cameras)["ray_distance"]
+    ends = []
+    for weight in (0.0, 3.0):
+        plan = fitting.plan(10, weights_rate=0.01, depth_weight=weight)
+        state = fitting.start(*jax.tree.map(jnp.array, (code, network.params)))
+        state, _ = fitting.run(
+            state, network, views._replace(distances=reference), plan, jnp.float32(0.5), None, jax.random.key(0), 10,
+            loss_config=RECIPE.loss, views_at_once=1,
+        )  # fmt: skip
+        made = pseudo_views.render(network.with_params(state.variables["params"]), code, views.cameras[:1])
+        ends.append(float(losses.depth_loss(made["ray_distance"][0], reference[0])))
+    assert ends[1] < 0.7 * ends[0]
+
+
 def test_a_loss_that_does_not_exist_is_refused():
     with pytest.raises(InputError, match="'lpips' is not one of gradients, none"):
         override(InversionConfig(), ["loss.perceptual=lpips"])
