@@ -168,7 +168,7 @@ class LatentConfig:
     # Of an estimated camera, which is refined together with the code: learning rate of its yaw and pitch, radians, with
     # the schedule of the code's. A camera that was given stays.
     camera_rate: float = 0.006
-    # Where landmarks told that camera: pull towards there, in shares of the loss for half a squared radian of yaw. What
+    # Where landmarks told that camera: pull towards there, in shares of the loss for half a squared radian. What
     # a generator makes of a photograph unlike its training set says less of the camera than landmarks do.
     camera_pull: float = 40.0
 

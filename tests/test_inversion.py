@@ -199,15 +199,16 @@ def test_the_pose_of_the_inputs_camera_is_fitted_and_no_other():
     views, code, pose = three_views(), a_code(), jnp.array([0.1, -0.2, 0.05, 0.02, -0.03])
     network = generator()
 
-    @jax.grad
+    @jax.value_and_grad
     def whole(pose):
         own = poses.to_camera(pose, TINY)
         images = network.synthesis(jnp.tile(code, (3, 1, 1)), views.cameras.at[0].set(own))["image"]
         losses = jax.vmap(lambda *x: image_loss(x[0], x[1], RECIPE.loss, x[2]))(images, views.images, views.weights)
         return losses[0] + 0.7 * losses[1:].mean()
 
-    expected = jax.jit(whole)(pose)
-    plan = PLAN.replace(camera_rate=PLAN.camera_rate.at[:3].set(0.01))
+    value, expected = jax.jit(whole)(pose)
+    expected += value * 2 * 0.5 * pose  # the pull towards half of it
+    plan = PLAN.replace(camera_rate=PLAN.camera_rate.at[:3].set(0.01), pose=0.5 * pose, pose_pull=jnp.float32(2))
     for views_at_once in (1, 2):
         state = fitting.start(*jax.tree.map(jnp.array, (code, network.params, pose)))
         state, _ = fitting.run(

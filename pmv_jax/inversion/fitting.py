@@ -62,7 +62,7 @@ class Plan:
       view_weight: [], of their mean loss, against the input's.
       depth_weight: [], of the pull towards `Views.distances`.
       pose, pose_pull: [5] and [], where that camera was estimated to be, and the weight of a pull towards it, in shares
-        of the loss for a squared radian of yaw: what fits badly has less of a say.
+        of the loss for a squared radian or picture size: what fits badly has less of a say.
       stop: [], value of the input's perceptual term at which an image is done (`losses.Terms.watched`).
     """
 
@@ -210,9 +210,7 @@ def run(
         groups = (count + views_at_once - 1) // views_at_once
         value, watched, (d_heads, d_pose, d_planes, d_ws) = jax.lax.fori_loop(0, groups, add_group, zeros)
         d_backbone, d_code = paint_vjp((d_planes, d_ws, jnp.ones(())))
-        camera = {}
-        if pose is not None:
-            camera = {"pose": d_pose + value * plan.pose_pull * (pose - plan.pose) / jnp.square(jnp.array(poses.PACE))}
+        camera = {} if pose is None else {"pose": d_pose + value * plan.pose_pull * (pose - plan.pose)}
         return (value + penalty, watched), {"code": d_code, "params": {**d_heads, **d_backbone}, **camera}
 
     return optimisation.run(value_and_grad, _adam(rates), state, key, steps, plan.stop)
