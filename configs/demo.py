@@ -46,7 +46,7 @@ def config() -> InversionConfig:
             regularisation=0.01,
             space="w_plus",
             camera_rate=0.006,
-            camera_pull=40.0,
+            camera_pull=10.0,
         ),
         tuning=TuningConfig(steps=20, learning_rate=4e-3, warm_up=0.1, final_rate=0.2, early_stop=0.0),
         occluded=OccludedConfig(steps=0, learning_rate=4e-3, warm_up=0.1, final_rate=0.2, difference=0.2),

@@ -202,8 +202,7 @@ def stages(
         camera = poses.to_camera(found.pose, generator.config)
         if config.latent.camera_rate:
             pose = found.pose
-            pull = 0.0 if camera_guess is None else config.latent.camera_pull
-            plan = plan.replace(pose=pose, pose_pull=jnp.float32(pull))
+            plan = plan.replace(pose=pose, pose_pull=jnp.float32(config.latent.camera_pull))
     camera = jnp.asarray(camera, jnp.float32)
     stats = latent.statistics(generator, camera)
     room = config.pseudo_views.count if config.joint.steps else 0
