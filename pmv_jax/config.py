@@ -168,8 +168,8 @@ class LatentConfig:
     # Of an estimated camera, which is refined together with the code: learning rate of its yaw and pitch, radians, with
     # the schedule of the code's. A camera that was given stays.
     camera_rate: float = 0.006
-    # Its pull towards where it was estimated, in shares of the loss for half a squared radian: a photograph that the code
-    # fits badly says little of the camera, one that it fits well moves it all the same.
+    # Its pull towards where it was estimated, in shares of the loss for half a squared radian: a photograph that the
+    # code fits badly says little of the camera, one that it fits well moves it all the same.
     camera_pull: float = 10.0
 
 
