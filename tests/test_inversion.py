@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import small_inversion
 from jax.flatten_util import ravel_pytree
 from scipy import ndimage
 from small_inversion import CONFIG as TINY
@@ -22,8 +23,6 @@ from pmv_jax.checkpoints import variable_shapes
 from pmv_jax.config import (
     CameraSearchConfig,
     InversionConfig,
-    JointConfig,
-    LatentConfig,
     LossConfig,
     PseudoViewConfig,
     TuningConfig,
@@ -36,13 +35,7 @@ from pmv_jax.losses import image_loss
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-RECIPE = InversionConfig(
-    loss=LossConfig(perceptual="none"),  # compiles sooner
-    latent=LatentConfig(steps=4),
-    tuning=TuningConfig(steps=4),
-    pseudo_views=PseudoViewConfig(count=3),
-    joint=JointConfig(steps=4),
-)
+RECIPE = dataclasses.replace(small_inversion.RECIPE, tuning=TuningConfig(steps=4))
 CAMERA = look_at(0.2, 0.1)
 
 
@@ -166,11 +159,11 @@ def a_code(seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).standard_normal((TINY.num_ws, TINY.w_dim)), jnp.float32)
 
 
-def fit(code, views, steps, views_at_once=1):
-    state = fitting.start(jnp.array(code), jax.tree.map(jnp.array, generator().params))
+def fit(code, views, steps, views_at_once=1, *, plan=PLAN, pose=None, loss=RECIPE.loss):
+    state = fitting.start(*jax.tree.map(jnp.array, (code, generator().params, pose)))
     return fitting.run(
-        state, generator(), views, PLAN, jnp.float32(0.5), None, jax.random.key(0), steps,
-        loss_config=RECIPE.loss, views_at_once=views_at_once,
+        state, generator(), views, plan, jnp.float32(0.5), None, jax.random.key(0), steps,
+        loss_config=loss, views_at_once=views_at_once,
     )  # fmt: skip
 
 
@@ -210,11 +203,7 @@ def test_the_pose_of_the_inputs_camera_is_fitted_and_no_other():
     expected += value * 2 * 0.5 * pose  # the pull towards half of it
     plan = PLAN.replace(camera_rate=PLAN.camera_rate.at[:3].set(0.01), pose=0.5 * pose, pose_pull=jnp.float32(2))
     for views_at_once in (1, 2):
-        state = fitting.start(*jax.tree.map(jnp.array, (code, network.params, pose)))
-        state, _ = fitting.run(
-            state, network, views, plan, jnp.float32(0.5), None, jax.random.key(0), 1,
-            loss_config=RECIPE.loss, views_at_once=views_at_once,
-        )  # fmt: skip
+        state, _ = fit(code, views, 1, views_at_once, plan=plan, pose=pose)
         np.testing.assert_allclose(10 * state.optimiser[0].mu["pose"], expected, rtol=1e-3)
         step = state.variables["pose"] - pose  # Adam's first one has the full rate
         np.testing.assert_allclose(step, -0.01 * np.sign(expected) * poses.PACE, rtol=1e-2)
@@ -242,12 +231,7 @@ def test_stages_of_any_length_share_one_program():
     code, views = a_code(), three_views()
     fit(code, views, 1)
     programs = fitting.run._cache_size()
-    state = fitting.start(jnp.array(code), jax.tree.map(jnp.array, generator().params))
-    long = fitting.plan(500, code_rate=np.linspace(0, 1, 500), noise=0.1)
-    fitting.run(
-        state, generator(), views, long, jnp.float32(0.5), None, jax.random.key(0), 2,
-        loss_config=RECIPE.loss, views_at_once=1,
-    )  # fmt: skip
+    fit(code, views, 2, plan=fitting.plan(500, code_rate=np.linspace(0, 1, 500), noise=0.1))
     assert fitting.run._cache_size() == programs
 
 
@@ -481,11 +465,7 @@ def test_early_stop_watches_the_perceptual_term_of_the_input_alone():
 
     def steps_taken(stop: float) -> jax.Array:
         plan = fitting.plan(3, weights_rate=1e-4, extra_views=2, view_weight=1.0, stop=stop)
-        state = fitting.start(jnp.array(code), jax.tree.map(jnp.array, generator().params))
-        state, values = fitting.run(
-            state, generator(), views, plan, jnp.float32(0.5), None, jax.random.key(0), 1,
-            loss_config=config, views_at_once=1,
-        )  # fmt: skip
+        state, values = fit(code, views, 1, plan=plan, loss=config)
         assert values[0] > l2 + perceptual  # the pseudo-views' loss is in it too
         return state.optimiser[0].count
 
@@ -554,11 +534,7 @@ def test_the_pull_on_depth_holds_the_geometry():
     ends = []
     for weight in (0.0, 3.0):
         plan = fitting.plan(10, weights_rate=0.01, depth_weight=weight)
-        state = fitting.start(*jax.tree.map(jnp.array, (code, network.params)))
-        state, _ = fitting.run(
-            state, network, views._replace(distances=reference), plan, jnp.float32(0.5), None, jax.random.key(0), 10,
-            loss_config=RECIPE.loss, views_at_once=1,
-        )  # fmt: skip
+        state, _ = fit(code, views._replace(distances=reference), 10, plan=plan)
         made = pseudo_views.render(network.with_params(state.variables["params"]), code, views.cameras[:1])
         ends.append(float(losses.depth_loss(made["ray_distance"][0], reference[0])))
     assert ends[1] < 0.7 * ends[0]

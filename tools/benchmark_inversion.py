@@ -237,8 +237,8 @@ class Bench:
 
 def fingerprint(generator: Generator, lpips: Lpips | None, identity: Path | None) -> str:
     """Hash of everything, but the recipe and the head, that figures depend on."""
-    digest = hashlib.sha256(repr((generator.config, lpips is None, identity is None)).encode())
-    for leaf in jax.tree.leaves((generator.variables, lpips)):
+    digest = hashlib.sha256(repr((generator.fingerprint(), lpips is None, identity is None)).encode())
+    for leaf in jax.tree.leaves(lpips):
         digest.update(np.asarray(leaf).tobytes())
     digest.update(b"" if identity is None else identity.read_bytes())
     return digest.hexdigest()

@@ -86,9 +86,10 @@ def make(
     """
     targets = view_cameras(camera, config, tuned.config)
     everyone = jnp.concatenate([camera[None], targets])
-    rendered = render(tuned, ws, everyone)
+    planes = tuned.planes(ws)
+    rendered = _views(tuned, planes, ws, everyone)
     raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
-    z_depth = raw_z_depth if config.depth_detail == 0 else _surface(tuned, ws, everyone, config.depth_detail)
+    z_depth = raw_z_depth if config.depth_detail == 0 else _surface(tuned, planes, everyone, config.depth_detail)
     limits = {"tolerance": config.depth_tolerance, "steepest": config.steepest}
     warped = jax.vmap(lambda z, c: visibility.warp(image, z_depth[0], camera, z, c, **limits))(z_depth[1:], targets)
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
@@ -115,13 +116,17 @@ def familiar(generator: Generator, ws: Array, image: Array, camera: Array, thres
 
 def render(generator: Generator, ws: Array, cameras: Array) -> dict[str, Array]:
     """Renders views [V, 25] one at a time: memory for one, and the loop costs nothing beside a rendering."""
-    planes = generator.planes(ws)
+    return _views(generator, generator.planes(ws), ws, cameras)
+
+
+def _views(generator: Generator, planes: Array, ws: Array, cameras: Array) -> dict[str, Array]:
+    """`render` from planes that are painted already."""
     return jax.lax.map(lambda camera: generator.render_view(planes, ws, camera), cameras)
 
 
-def _surface(generator: Generator, ws: Array, cameras: Array, detail: int) -> Array:
+def _surface(generator: Generator, planes: Array, cameras: Array, detail: int) -> Array:
     """Median z-depth of views [V, 25], finer than raw pictures by the factor `detail`, view by view."""
-    planes, size = generator.planes(ws), detail * generator.config.rendering.neural_resolution
+    size = detail * generator.config.rendering.neural_resolution
     return jax.lax.map(lambda camera: generator.z_depth(planes, camera, size), cameras)
 
 
