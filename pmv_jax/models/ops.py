@@ -123,7 +123,7 @@ def resize(x: Array, resolution: int, *, antialias: bool) -> Array:
 # derives fall back to naive loops, 3 (input) to 20 times (weights) slower. Written as plain convolutions and as matrix
 # products over bands of rows they are fast everywhere. Other platforms keep their own weight gradient.
 
-_BAND = 2048  # pixels of a matrix product in weight gradients: few enough that they are in the cache when multiplied
+_BAND = 1024  # pixels of a matrix product in weight gradients: few enough that they are in the cache when multiplied
 
 
 def _conv(x: Array, kernel: Array, padding: str = "VALID") -> Array:
@@ -154,16 +154,19 @@ def _conv3x3_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, 
 
 
 def _conv3x3_kernel_gradient(x: Array, g: Array) -> Array:
+    """Places beside each other are copied three times: those of x in a row, those of g in a column. Copying all nine of
+    x would take as long as multiplying them."""
     height, width = g.shape[1:3]
-    padded = _pad(_pad(x, 1, 1), 2, 1)
+    g = _pad(g, 1, 1)
 
     def product(row: Array, rows: int) -> Array:
-        above, beside = _rows(padded, row, rows + 2), _rows(g, row, rows)
-        taps = [above[:, i : i + rows, j : j + width] for i in range(3) for j in range(3)]
-        return jnp.einsum("bhwi,bhwo->io", jnp.concatenate(taps, axis=-1), beside, preferred_element_type=jnp.float32)
+        ours, theirs = _pad(_rows(x, row, rows), 2, 1), _rows(g, row, rows + 2)
+        across = jnp.concatenate([_window(ours, 2, j, width) for j in range(3)], axis=-1)
+        down = jnp.concatenate([_window(theirs, 1, 2 - i, rows) for i in range(3)], axis=-1)
+        return jnp.einsum("bhwi,bhwo->io", across, down, preferred_element_type=jnp.float32)
 
     total = _sum_over_bands(product, height, width).astype(x.dtype)
-    return total.reshape(3, 3, x.shape[3], g.shape[3])
+    return total.reshape(3, x.shape[3], 3, g.shape[3]).transpose(2, 0, 1, 3)
 
 
 _conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
