@@ -154,8 +154,8 @@ def _conv3x3_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, 
 
 
 def _conv3x3_kernel_gradient(x: Array, g: Array) -> Array:
-    """Of the nine shifts between x and g, x takes those along a row and g those along a column: three copies of each, where
-    nine copies of x would take nearly as long as the product."""
+    """Of the nine shifts between x and g, x takes those along a row and g those along a column: three copies of each,
+    where nine copies of x would take nearly as long as the product."""
     height, width = g.shape[1:3]
     g = _pad(g, 1, 1)
 
