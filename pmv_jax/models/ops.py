@@ -26,6 +26,16 @@ def normalise_second_moment(x: Array, eps: float = 1e-8) -> Array:
     return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps)
 
 
+@jax.custom_jvp
+def softplus(x: Array) -> Array:
+    """`log(1 + exp(x))`. JAX's own is a `logaddexp` of two numbers, which takes four times as long on a CPU."""
+    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+# The slope in float32: in bfloat16 nothing would be left of a small one.
+softplus.defjvps(lambda tangent, y, x: tangent * (1 - jnp.exp(-y.astype(jnp.float32))).astype(y.dtype))
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def bias_activation(x: Array, bias: Array, clamp: float | None) -> Array:
     """`clip(sqrt(2) * leaky_relu(x + bias), -clamp, clamp)` (StyleGAN2 `bias_act`, 'lrelu').

@@ -12,6 +12,7 @@ from jax import Array
 
 from pmv_jax import cameras
 from pmv_jax.config import DecoderConfig, GeneratorConfig, NoiseMode
+from pmv_jax.models import ops
 from pmv_jax.models.stylegan2 import FullyConnected, MappingNetwork, SynthesisNetwork
 from pmv_jax.models.superresolution import Superresolution
 from pmv_jax.rendering import triplanes, volume
@@ -27,7 +28,7 @@ class Decoder(nn.Module):
     def __call__(self, x: Array) -> tuple[Array, Array]:
         cfg = self.config
         hidden = FullyConnected(cfg.hidden_features, cfg.lr_multiplier, name="net_0")(x.astype(self.dtype))
-        y = FullyConnected(1 + cfg.output_features, cfg.lr_multiplier, name="net_2")(jax.nn.softplus(hidden))
+        y = FullyConnected(1 + cfg.output_features, cfg.lr_multiplier, name="net_2")(ops.softplus(hidden))
         y = y.astype(jnp.float32)
         return jax.nn.sigmoid(y[..., 1:]) * (1 + 2 * 0.001) - 0.001, y[..., 0]  # slightly widened as in Mip-NeRF
 
