@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from absl import flags
 
+from pmv_jax.config import InversionConfig, load_recipe, override
 from pmv_jax.errors import InputError, NumericalError, disk_problem
 
 EXIT_BAD_INPUT = 2
@@ -34,6 +35,11 @@ FORCE = flags.DEFINE_bool(
 )
 RESUME = flags.DEFINE_bool("resume", False, "Continue an interrupted run; leave a finished result as it is.")
 _HELP = flags.DEFINE_bool("help", False, "Show this help.", short_name="h")
+
+
+def recipe() -> InversionConfig:
+    """What `--config` and `--set` say; raises InputError where they say nothing possible."""
+    return override(load_recipe(CONFIG.value) if CONFIG.value else InversionConfig(), SET.value)
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:

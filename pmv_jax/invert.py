@@ -40,7 +40,7 @@ from absl import flags
 from tqdm import tqdm
 
 from pmv_jax import entry, inputs, manifest, workspace
-from pmv_jax.config import InversionConfig, load_recipe, override
+from pmv_jax.config import InversionConfig
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.errors import InputError
 
@@ -156,8 +156,7 @@ def _entry(image: str) -> manifest.Entry:
 
 
 def _config() -> InversionConfig:
-    config = load_recipe(entry.CONFIG.value) if entry.CONFIG.value else InversionConfig()
-    config = override(config, entry.SET.value)
+    config = entry.recipe()
     return config if entry.SEED.value is None else dataclasses.replace(config, seed=entry.SEED.value)
 
 

@@ -95,6 +95,13 @@ def test_methods_take_the_same_steps():
         assert methods[name] != ours, name
 
 
+def test_the_budget_of_the_thorough_recipe_is_the_papers():
+    thorough, paper = (load_recipe(ROOT / "configs" / f"{name}.py") for name in ("thorough", "hfgi3d_paper"))
+    ours = benchmark.methods(thorough)["hfgi3d"]
+    assert [getattr(ours, stage).steps for stage in ("latent", "tuning", "joint")] == [500, 500, 1000]
+    assert ours == dataclasses.replace(paper, loss=thorough.loss)
+
+
 @pytest.mark.parametrize(("name", "hint"), [("w_pluss", "did you mean 'w_plus'"), ("xyzzy", "known: w, w_plus")])
 def test_an_unknown_method_is_named(name, hint):
     with pytest.raises(InputError, match=hint):
@@ -187,6 +194,7 @@ def test_tables_and_sheet(bench, case, tmp_path):
         ("--methods pvm", "did you mean 'pmv'?"),
         ("--heads 99", "24 heads"),
         ("--out taken", "taken: exists"),
+        ("--config none.py", "none.py: no such file"),
         ("--lpips nowhere", "tools.convert_lpips"),
         ("--identity none.onnx", "none.onnx: no such file"),
     ],
@@ -208,7 +216,7 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, arguments, message, capsys
         with pytest.raises(SystemExit) as stopped:
             entry.run(benchmark.main)
     finally:
-        for name in ("methods", "heads", "out", "lpips", "identity"):
+        for name in ("methods", "heads", "config", "out", "lpips", "identity"):
             flags.FLAGS[name].unparse()
     assert stopped.value.code == 2
     captured = capsys.readouterr()
@@ -220,5 +228,5 @@ def test_help_names_the_flags():
     command = [sys.executable, "-m", "tools.benchmark_inversion", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0
-    for flag in "methods ablation split heads seeds generator lpips identity out force".split():
+    for flag in "methods ablation split heads seeds config generator lpips identity out force".split():
         assert f"--{flag} " in done.stdout

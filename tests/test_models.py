@@ -60,6 +60,18 @@ def test_gradients_of_convolutions(rng, name, band, monkeypatch):
     jax.tree.map(assert_close, ours, derived)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-6), (jnp.bfloat16, 2e-2)])
+def test_softplus_is_that_of_jax(dtype, tolerance):
+    x = jnp.linspace(-12, 12, 49)
+    slope = jax.vmap(jax.grad(ops.softplus))(x.astype(dtype)).astype(jnp.float32)
+    np.testing.assert_allclose(slope, jax.nn.sigmoid(x), rtol=max(10 * tolerance, 1e-2), atol=tolerance)
+    y = ops.softplus(x.astype(dtype)).astype(jnp.float32)
+    np.testing.assert_allclose(y, jax.nn.softplus(x), rtol=tolerance, atol=tolerance)
+    far = jnp.array([-jnp.inf, -200.0, 200.0, jnp.inf], dtype)
+    np.testing.assert_array_equal(ops.softplus(far), jax.nn.softplus(far))
+    np.testing.assert_array_equal(jax.vmap(jax.grad(ops.softplus))(far), jnp.array([0, 0, 1, 1], dtype))
+
+
 def test_gradient_of_the_activation_needs_its_result_alone(rng):
     x, bias, g = normal(rng, 3, 4, 5), normal(rng, 5), normal(rng, 3, 4, 5)
     plain = lambda x, bias: jnp.clip(jax.nn.leaky_relu(x + bias, 0.2) * 2**0.5, -1, 1)  # noqa: E731

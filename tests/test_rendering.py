@@ -53,6 +53,14 @@ def test_weights_are_a_share_of_the_light(rng):
     assert weights.shape == (50, 19) and weights.min() >= 0 and weights.sum(axis=1).max() <= 1 + 1e-6
 
 
+def test_samples_are_put_in_order_and_equal_ones_keep_theirs(rng):
+    distances = rng.integers(0, 9, (50, 24)).astype(np.float32)
+    places = compositing._places(jnp.asarray(distances))
+    order = np.argsort(distances, axis=1, kind="stable")
+    np.testing.assert_array_equal(places, np.argsort(order, axis=1))
+    np.testing.assert_array_equal(compositing._put(jnp.asarray(distances), places), np.sort(distances, axis=1))
+
+
 def test_an_empty_ray_is_black_or_white_and_as_far_as_its_image():
     distances = np.float32([[1, 2, 3], [2, 4, 5]])
     densities = np.float32([[EMPTY] * 3, [OPAQUE] * 3])

@@ -47,7 +47,7 @@ from jax.extend.core import jaxprs_in_params
 
 from pmv_jax import camera_paths, cameras, eg3d_import, entry, frames, images
 from pmv_jax.checkpoints import load_generator
-from pmv_jax.config import GeneratorConfig, InversionConfig, load_recipe, override
+from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.errors import InputError, suggestion
 from pmv_jax.generator import Generator, initialise
@@ -68,7 +68,9 @@ _PRECISION = flags.DEFINE_enum(
     "Of convolutions and matrix products; tf32 is for GPUs. The peer computes in float32, or in tf32 if this is not.",
 )
 _VIEWS = flags.DEFINE_integer("views", 2, "Pseudo-views of a step.", lower_bound=0)
-_STEPS = flags.DEFINE_integer("steps", 1, "Steps of one run of the program; times are for one.", lower_bound=1)
+_STEPS = flags.DEFINE_integer(
+    "steps", 4, "Steps of one run of the program, as a stage takes 20 in one; times are for one.", lower_bound=1
+)
 _REPEAT = flags.DEFINE_integer("repeat", 5, "Runs of each program.", lower_bound=1)
 _BATCHES = flags.DEFINE_list("batches", ["1", "2", "4"], "Numbers of images side by side.")
 _INVERSION = flags.DEFINE_string(
@@ -354,9 +356,9 @@ def step_program(case: Case, extra_views: int, *, weights: bool, steps: int) -> 
     plan = fitting.plan(
         steps, **{"weights_rate" if weights else "code_rate": _RATE}, extra_views=extra_views, view_weight=1.0
     )
-    tuned = parameters.start(case.generator.params, _recipe().weights)
+    tuned = parameters.start(case.generator.params, entry.recipe().weights)
     state = fitting.start(*jax.tree.map(jnp.array, (case.ws, tuned)))  # copies, which the steps donate
-    fixed = {"loss_config": _recipe().loss, "views_at_once": fitting.views_at_once(extra_views)}
+    fixed = {"loss_config": entry.recipe().loss, "views_at_once": fitting.views_at_once(extra_views)}
 
     def run(state: Any, generator: Generator, views: fitting.Views, plan: fitting.Plan, steps: Array) -> Any:
         return fitting.run(state, generator, views, plan, jnp.float32(1), None, jax.random.key(0), steps, **fixed)
@@ -438,7 +440,7 @@ def measure_render(peak: float) -> list[Row]:
 
 
 def measure_invert(peak: float) -> list[Row]:
-    generator, config = _generator(), _recipe()
+    generator, config = _generator(), entry.recipe()
     image = _image(generator)
     runs, totals = [], []
     with tempfile.TemporaryDirectory() as cache:
@@ -467,7 +469,7 @@ def measure_memory(peak: float) -> list[Row]:
 
 
 def measure_batch(peak: float) -> list[Row]:
-    generator, config, rows = _generator(), _recipe(), []
+    generator, config, rows = _generator(), entry.recipe(), []
     names = ("latent", "tuning", "occluded", "joint")
     short = {n: dataclasses.replace(getattr(config, n), steps=min(1, getattr(config, n).steps)) for n in names}
     for count in _BATCHES.value:
@@ -511,10 +513,6 @@ MEASURES: dict[str, Callable[[float], list[Row]]] = {
 # ---------------------------------------------------------------------------------------------------------------------
 # The command
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def _recipe() -> InversionConfig:
-    return override(load_recipe(entry.CONFIG.value) if entry.CONFIG.value else InversionConfig(), entry.SET.value)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import pmv_jax
 from pmv_jax import cameras, entry, images, metrics
-from pmv_jax.config import CameraSearchConfig, InversionConfig, load_recipe, override
+from pmv_jax.config import CameraSearchConfig, InversionConfig
 from pmv_jax.demo import default_generator_directory
 from pmv_jax.faces import detection, pose
 from pmv_jax.generator import Generator
@@ -72,8 +72,7 @@ def angle(a: np.ndarray, b: np.ndarray) -> float:
 
 def main() -> None:
     generator = pmv_jax.load_generator(entry.GENERATOR.value or default_generator_directory())
-    recipe = load_recipe(entry.CONFIG.value) if entry.CONFIG.value else InversionConfig()
-    recipe = override(recipe, entry.SET.value)
+    recipe = entry.recipe()
     if _INVERSIONS.value:
         compare_inversions(generator, recipe, _INVERSIONS.value)
     else:

@@ -1,15 +1,15 @@
 """Compares inversion methods on heads whose other views, depths and visibility are known (tools/benchmark_heads.py).
 
     python -m tools.benchmark_inversion [--methods w,w_plus,pti,hfgi3d,pmv] [--ablation] [--split dev|test]
-                                        [--heads N] [--seeds N] [--generator DIR] [--lpips DIR] [--identity FILE.onnx]
-                                        [--out DIR] [--force]
+                                        [--heads N] [--seeds N] [--config FILE.py] [--generator DIR] [--lpips DIR]
+                                        [--identity FILE.onnx] [--out DIR] [--force]
 
 All methods run through the same pipeline, by configuration alone, with the true camera and with the same number of
 optimisation steps in all. `w` and `w_plus` spend them all on the latent code, `pti` all that are left after it on
 tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py; `hfgi3d_diagram` is the same as the paper's
 figure has it: half of the tuning steps go to a second generator, which paints what the input hides. As these rates are
-for a network of many more weights, `hfgi3d_rates` is `hfgi3d` at the default recipe's. `pmv` is the default recipe.
-`--ablation` adds the default recipe with one thing changed at a time. All have the default recipe's loss.
+for a network of many more weights, `hfgi3d_rates` is `hfgi3d` at the rates of `pmv`, which is the default recipe, or
+that of --config and --set: all take its steps and its loss. `--ablation` adds it with one thing changed at a time.
 
 With --seeds every inversion is done with as many seeds; figures are means over these, and their spread is given.
 
@@ -89,7 +89,7 @@ _HEADS = flags.DEFINE_integer("heads", benchmark_heads.HEADS, "Number of heads."
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Number of seeds for every inversion.", lower_bound=1)
 _LPIPS = flags.DEFINE_string("lpips", None, "LPIPS weights, a directory that python -m tools.convert_lpips wrote.")
 _IDENTITY = flags.DEFINE_string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
-for _name in ("generator", "set", "out", "force", "resume", "help"):
+for _name in ("generator", "config", "set", "out", "force", "resume", "help"):
     flags.declare_key_flag(_name)
 
 
@@ -370,7 +370,7 @@ def check_folder(out: Path) -> None:
 
 def main() -> None:
     names = list(dict.fromkeys([*_METHODS.value, *(["pmv", *ABLATIONS] if _ABLATION.value else [])]))
-    chosen = choose(names, override(InversionConfig(), entry.SET.value))
+    chosen = choose(names, entry.recipe())
     cases = benchmark_heads.cases(_SPLIT.value, _HEADS.value)
     out = Path(os.path.abspath(entry.OUT.value or Path("out", f"benchmark_{_SPLIT.value}")))
     check_folder(out)
