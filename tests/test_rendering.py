@@ -55,10 +55,12 @@ def test_weights_are_a_share_of_the_light(rng):
 
 def test_samples_are_put_in_order_and_equal_ones_keep_theirs(rng):
     distances = rng.integers(0, 9, (50, 24)).astype(np.float32)
-    places = compositing._places(jnp.asarray(distances))
+    numbers = rng.normal(size=distances.shape).astype(np.float32)
+    places, numbers_in_order, in_order = compositing._sorted(jnp.asarray(numbers), jnp.asarray(distances))
     order = np.argsort(distances, axis=1, kind="stable")
     np.testing.assert_array_equal(places, np.argsort(order, axis=1))
-    np.testing.assert_array_equal(compositing._put(jnp.asarray(distances), places), np.sort(distances, axis=1))
+    np.testing.assert_array_equal(in_order, np.sort(distances, axis=1))
+    np.testing.assert_array_equal(numbers_in_order, np.take_along_axis(numbers, order, axis=1))
 
 
 def test_an_empty_ray_is_black_or_white_and_as_far_as_its_image():

@@ -356,9 +356,10 @@ def step_program(case: Case, extra_views: int, *, weights: bool, steps: int) -> 
     plan = fitting.plan(
         steps, **{"weights_rate" if weights else "code_rate": _RATE}, extra_views=extra_views, view_weight=1.0
     )
-    tuned = parameters.start(case.generator.params, entry.recipe().weights)
+    recipe = entry.recipe()
+    tuned = parameters.start(case.generator.params, recipe.weights)
     state = fitting.start(*jax.tree.map(jnp.array, (case.ws, tuned)))  # copies, which the steps donate
-    fixed = {"loss_config": entry.recipe().loss, "views_at_once": fitting.views_at_once(extra_views)}
+    fixed = {"loss_config": recipe.loss, "views_at_once": fitting.views_at_once(extra_views)}
 
     def run(state: Any, generator: Generator, views: fitting.Views, plan: fitting.Plan, steps: Array) -> Any:
         return fitting.run(state, generator, views, plan, jnp.float32(1), None, jax.random.key(0), steps, **fixed)

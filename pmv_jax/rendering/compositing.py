@@ -44,8 +44,7 @@ def integrate(
     colours: Array, densities: Array, distances: Array, *, white_background: bool = False
 ) -> tuple[Array, Array]:
     """`composite` of some rays of an image: their distances are not clamped yet, and infinite where a ray is empty."""
-    places = _places(distances)
-    densities, distances = (_put(x, places) for x in (densities, distances))
+    places, densities, distances = _sorted(densities, distances)
     w = weights(densities, distances)
     total = w.sum(axis=-1)
     # An interval has the mean colour of its two ends, so a sample counts half of each interval beside it. To
@@ -67,8 +66,7 @@ def median_distance(densities: Array, distances: Array) -> Array:
     Where a surface is soft, or a little light comes from far behind it, the expected distance lies behind the surface;
     the median does not. An empty ray has its largest sample distance.
     """
-    places = _places(distances)
-    densities, distances = (_put(x, places) for x in (densities, distances))
+    _, densities, distances = _sorted(densities, distances)
     w = weights(densities, distances)
     collected = jnp.cumsum(w, axis=-1)
     half = 0.5 * collected[:, -1:]
@@ -78,6 +76,13 @@ def median_distance(densities: Array, distances: Array) -> Array:
     share = (half - take(collected, index) + own) / jnp.where(own > 0, own, 1.0)
     near, far = take(distances, index), take(distances, index + 1)
     return jnp.where(half > 0, near + share * (far - near), distances[:, -1:])[:, 0]
+
+
+def _sorted(densities: Array, distances: Array) -> tuple[Array, Array, Array]:
+    """Places of the samples in the order of distance, and both in it, all [R, S]."""
+    places = _places(distances)
+    put = lambda x: jnp.put_along_axis(jnp.zeros_like(x), places, x, axis=1, inplace=False)  # noqa: E731
+    return places, put(densities), put(distances)
 
 
 def _places(distances: Array) -> Array:
@@ -92,8 +97,3 @@ def _places(distances: Array) -> Array:
         return places + jnp.where(other < index, distance <= distances, distance < distances)
 
     return lax.fori_loop(0, len(index), count, jnp.zeros(distances.shape, jnp.int32), unroll=8)
-
-
-def _put(x: Array, places: Array) -> Array:
-    """x [R, S] in order."""
-    return jnp.put_along_axis(jnp.zeros_like(x), places, x, axis=1, inplace=False)
