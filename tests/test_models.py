@@ -21,7 +21,7 @@ from pmv_jax.config import (
     SuperresolutionConfig,
 )
 from pmv_jax.generator import Generator
-from pmv_jax.models import ops
+from pmv_jax.models import ops, superresolution
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -72,7 +72,9 @@ def test_softplus_is_that_of_jax(dtype, tolerance):
     np.testing.assert_array_equal(jax.vmap(jax.grad(ops.softplus))(far), jnp.array([0, 0, 1, 1], dtype))
 
 
-def test_gradient_of_the_activation_needs_its_result_alone(rng):
+@pytest.mark.parametrize("large", [1, 10**9])
+def test_gradient_of_the_activation_needs_its_result_alone(rng, monkeypatch, large):
+    monkeypatch.setattr(ops, "_LARGE", large)
     x, bias, g = normal(rng, 3, 4, 5), normal(rng, 5), normal(rng, 3, 4, 5)
     plain = lambda x, bias: jnp.clip(jax.nn.leaky_relu(x + bias, 0.2) * 2**0.5, -1, 1)  # noqa: E731
     expected, pullback = jax.vjp(plain, x, bias)
@@ -225,6 +227,33 @@ def test_raw_image_as_eg3d_returns_it(generator, rng, ws):
     assert np.abs(raw - colour).max() > 1e-2
     small = features[:, ::2, ::2]  # is resized, and the block adds to the resized one
     np.testing.assert_array_equal(superresolve(generator.config, generator.variables, small, ws)[1], small[..., :3])
+
+
+def test_superresolution_in_bands_is_that_of_the_whole(generator, rng, ws, monkeypatch):
+    features, wanted = np.tanh(normal(rng, 2, 16, 16, 8)), normal(rng, 2, 32, 32, 3)
+
+    def value_and_grad(count):
+        monkeypatch.setattr(superresolution, "_bands", lambda resolution, channels: count)
+
+        def loss(params, features, ws):
+            model = generator.model
+            image = model.apply({**generator.variables, "params": params}, features, ws, method="superresolve")
+            return jnp.mean(jnp.square(image - wanted)), image
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(generator.params, features, ws)
+
+    (_, image), grads = value_and_grad(1)
+    for count in (2, 8):  # of 8 bands, the block that keeps the resolution has two rows, as many as lie beside a band
+        (_, in_bands), grads_in_bands = value_and_grad(count)
+        assert_close(in_bands, image)
+        jax.tree.map(assert_close, grads_in_bands, grads)
+
+
+def test_bands_are_for_large_images_on_a_processor(monkeypatch):
+    assert superresolution._bands(512, 128) == 4 and superresolution._bands(256, 256) == 2
+    assert superresolution._bands(128, 32) == 1
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert superresolution._bands(512, 128) == 1
 
 
 def test_bfloat16_is_close_to_float32(generator, ws, views):

@@ -19,6 +19,7 @@ from jax import Array, lax
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = 2**0.5  # keeps the variance of a leaky ReLU's output near one
+_LARGE = 2**21  # numbers from which an array counts as large: 8 MB
 
 
 def normalise_second_moment(x: Array, eps: float = 1e-8) -> Array:
@@ -46,7 +47,7 @@ def bias_activation(x: Array, bias: Array, clamp: float | None) -> Array:
 
 
 def _bias_activation_forward(x: Array, bias: Array, clamp: float | None) -> tuple[Array, Array]:
-    y = bias_activation(x, bias, clamp)
+    y = _kept(lambda x: bias_activation(x, bias, clamp), x)
     return y, y
 
 
@@ -62,6 +63,16 @@ def _after(x: Array, g: Array) -> tuple[Array, Array]:
     """The same, but nothing is made of x before g is there. Else XLA prepares in the forward pass what the gradient
     needs of x, slopes or a copy with a border, and keeps it beside x."""
     return lax.optimization_barrier((x, g))
+
+
+def _kept(function: Callable[[Array], Array], x: Array) -> Array:
+    """`function(x)`, element by element, as an array that the gradient finds again. Else XLA makes it anew from x where
+    the gradient needs it, and keeps x beside it; what a loop has made, here of one half after the other, it keeps as it
+    is. Small arrays are not worth the loop."""
+    if x.size < _LARGE or x.shape[1] % 2:
+        return function(x)
+    halves = x.reshape(x.shape[0], 2, -1, *x.shape[2:]).swapaxes(0, 1)
+    return lax.map(function, halves).swapaxes(0, 1).reshape(x.shape)
 
 
 bias_activation.defvjp(_bias_activation_forward, _bias_activation_backward)

@@ -59,7 +59,11 @@ class MappingNetwork(nn.Module):
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated 3x3 convolution, noise, bias and leaky ReLU: [B, H, W, in] -> [B, res, res, features], same dtype."""
+    """Modulated 3x3 convolution, noise, bias and leaky ReLU: [B, H, W, in] -> [B, res, res, features], same dtype.
+
+    Without noise and `spatial_map` it takes a band of rows as well. `inside` [rows], bool, then tells which rows of the
+    result are in the image: the others are zero, as the next layer's padding would be.
+    """
 
     features: int
     resolution: int
@@ -68,7 +72,9 @@ class SynthesisLayer(nn.Module):
     spatial_map: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, w: Array, noise_mode: NoiseMode = "const") -> Array:
+    def __call__(
+        self, x: Array, w: Array, noise_mode: NoiseMode = "const", inside: Array | None = None
+    ) -> Array:
         fan_in = x.shape[-1]
         style = FullyConnected(fan_in, bias_init=1.0, name="affine")(w)
         weight = self.param("weight", nn.initializers.normal(1.0), (3, 3, fan_in, self.features))
@@ -83,6 +89,8 @@ class SynthesisLayer(nn.Module):
         if self.spatial_map:
             shape = (self.resolution, self.resolution, self.features)
             y = y + self.param("spatial_map", nn.initializers.normal(0.3), shape)
+        if inside is not None:
+            y = jnp.where(inside[:, None, None], y, -bias)
         return ops.bias_activation(y, bias, self.clamp).astype(x.dtype)
 
     def _noise(self, shape: tuple[int, int]) -> Array:
@@ -120,16 +128,27 @@ class SynthesisBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array | None, image: Array | None, ws: list[Array], noise_mode: NoiseMode, dtype: jnp.dtype
+        self,
+        x: Array | None,
+        image: Array | None,
+        ws: list[Array],
+        noise_mode: NoiseMode,
+        dtype: jnp.dtype,
+        inside: Array | None = None,
     ) -> tuple[Array, Array]:
-        """Takes one w [B, w_dim] for each layer in `ws`; gives features in `dtype` and the image in float32."""
+        """Takes one w [B, w_dim] for each layer in `ws`; gives features in `dtype` and the image in float32.
+
+        `inside`: for a band of rows, see `SynthesisLayer`. Of what a band gives, two rows at its upper and lower edge,
+        four where the resolution doubles, are not those of the whole image.
+        """
         layer = {"resolution": self.resolution, "clamp": self.clamp, "spatial_map": self.spatial_maps}
         if x is None:
             shape = (self.resolution, self.resolution, self.features)
             const = self.param("const", nn.initializers.normal(1.0), shape)
             x = jnp.broadcast_to(const, (ws[0].shape[0], *shape)).astype(dtype)
         else:
-            x = SynthesisLayer(self.features, up=self.up, name="conv0", **layer)(x.astype(dtype), ws[0], noise_mode)
+            first = SynthesisLayer(self.features, up=self.up, name="conv0", **layer)
+            x = first(x.astype(dtype), ws[0], noise_mode, inside)
             ws = ws[1:]
         x = SynthesisLayer(self.features, name="conv1", **layer)(x, ws[0], noise_mode)
         rgb = ToRGB(self.image_channels, self.clamp, name="torgb")(x, ws[1])
