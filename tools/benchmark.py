@@ -232,7 +232,7 @@ class Peer:
         except (OSError, ValueError):
             reply = {"error": "it ended without a word"}
         if "error" in reply:
-            raise InputError(f"--peer: the reference fails ({reply['error']}); --peer_python needs torch and requests")
+            raise InputError(f"--peer: the reference fails ({reply['error']}); --peer_python needs torch, requests and scipy")
         return reply
 
 

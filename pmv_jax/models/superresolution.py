@@ -3,7 +3,7 @@
 The official modules (8XDC, 8X, 4X, 2X, Deepfp32) are one class here; they differ in sizes, which are config.
 
 On a CPU large images go through a block band by band, and the gradient computes a band anew: its arrays stay near the
-cache, so that this costs no time, and the gradient of a tuning step at the official FFHQ size needs 0.4 GB less.
+cache, so that this costs little time, and the gradient of a tuning step at the official FFHQ size needs 0.4 GB less.
 """
 
 from __future__ import annotations
