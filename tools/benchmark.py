@@ -232,7 +232,8 @@ class Peer:
         except (OSError, ValueError):
             reply = {"error": "it ended without a word"}
         if "error" in reply:
-            raise InputError(f"--peer: the reference fails ({reply['error']}); --peer_python needs torch, requests and scipy")
+            needs = "--peer_python needs torch, requests and scipy"
+            raise InputError(f"--peer: the reference fails ({reply['error']}); {needs}")
         return reply
 
 
