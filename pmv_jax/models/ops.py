@@ -47,7 +47,7 @@ def bias_activation(x: Array, bias: Array, clamp: float | None) -> Array:
 
 
 def _bias_activation_forward(x: Array, bias: Array, clamp: float | None) -> tuple[Array, Array]:
-    y = _kept(lambda x: bias_activation(x, bias, clamp), x)
+    y = _activation_kept(x, bias, clamp)
     return y, y
 
 
@@ -65,14 +65,14 @@ def _after(x: Array, g: Array) -> tuple[Array, Array]:
     return lax.optimization_barrier((x, g))
 
 
-def _kept(function: Callable[[Array], Array], x: Array) -> Array:
-    """`function(x)`, element by element, as an array that the gradient finds again. Else XLA makes it anew from x where
-    the gradient needs it, and keeps x beside it; what a loop has made, here of one half after the other, it keeps as it
-    is. Small arrays are not worth the loop."""
+def _activation_kept(x: Array, bias: Array, clamp: float | None) -> Array:
+    """`bias_activation` as an array that the gradient finds again. Else XLA makes it anew from x where the gradient
+    needs it, and keeps x beside it; what a loop has made, here of one half after the other, it keeps as it is. Small
+    arrays are not worth the loop."""
     if x.size < _LARGE or x.shape[1] % 2:
-        return function(x)
+        return bias_activation(x, bias, clamp)
     halves = x.reshape(x.shape[0], 2, -1, *x.shape[2:]).swapaxes(0, 1)
-    return lax.map(function, halves).swapaxes(0, 1).reshape(x.shape)
+    return lax.map(lambda half: bias_activation(half, bias, clamp), halves).swapaxes(0, 1).reshape(x.shape)
 
 
 bias_activation.defvjp(_bias_activation_forward, _bias_activation_backward)
@@ -251,9 +251,14 @@ _transposed_conv.defvjp(_transposed_conv_forward, _transposed_conv_backward)
 
 def _sum_over_bands(product: Callable[[Array, int], Array], height: int, width: int) -> Array:
     """Sum of `product(first row, rows)` over bands of rows."""
-    rows = next(n for n in range(min(height, max(1, _BAND // width)), 0, -1) if height % n == 0)
+    rows = rows_of_band(height, _BAND // width)
     zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(lambda: product(jnp.int32(0), rows)))
     return lax.fori_loop(0, height // rows, lambda i, total: total + product(i * rows, rows), zeros)
+
+
+def rows_of_band(height: int, most: int) -> int:
+    """The largest number of rows, `most` at most but never 0, that divides an image's height."""
+    return next(n for n in range(min(height, max(1, most)), 0, -1) if height % n == 0)
 
 
 @jax.custom_vjp

@@ -59,10 +59,14 @@ _HALO = 2  # rows beside a band that it sees: one for each convolution
 
 
 def _bands(resolution: int, channels: int) -> int:
-    """Bands to cut an image into: a processor takes 32 MB of features at a time, an accelerator wants all the work."""
+    """Bands to cut an image into: a processor takes 32 MB of features at a time, an accelerator wants all the work.
+
+    They divide half of the resolution, which is what a block that doubles it is given.
+    """
     if jax.default_backend() != "cpu":
         return 1
-    return max(1, resolution**2 * channels // 2**23)
+    height = resolution // 2
+    return height // ops.rows_of_band(height, 2**22 // (resolution * channels))
 
 
 def _in_bands(
