@@ -21,7 +21,6 @@ Exit codes: 0 stopped by Ctrl-C, 2 bad input or usage.
 from __future__ import annotations
 
 import contextlib
-import io
 import socket
 import threading
 import warnings
@@ -52,15 +51,11 @@ def main() -> None:
 
     from pmv_jax import viewer
 
-    shown = [viewer.load(Path(directory), _DIRECTIONS.value) for directory in _INVERSIONS.value]
-    server, studio = viewer.serve(shown, _HOST.value, port)
-    print(f"http://{_address(_HOST.value)}:{server.get_port()}  (Ctrl-C stops)", flush=True)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        studio.stop()
-        with contextlib.redirect_stdout(io.StringIO()):
-            server.stop()
+    with contextlib.suppress(KeyboardInterrupt):
+        shown = [viewer.load(Path(directory), _DIRECTIONS.value) for directory in _INVERSIONS.value]
+        with viewer.serve(shown, _HOST.value, port) as (server, _):
+            print(f"http://{_address(_HOST.value)}:{server.get_port()}  (Ctrl-C stops)", flush=True)
+            threading.Event().wait()
 
 
 def _address(host: str) -> str:

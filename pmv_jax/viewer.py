@@ -13,7 +13,7 @@ import math
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -126,8 +126,12 @@ def _edits(inversion: Inversion, file: str | None) -> dict[str, Direction]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def serve(shown: list[Shown], host: str, port: int) -> tuple[viser.ViserServer, Studio]:
-    """Starts the server and, beside it, the rendering."""
+@contextlib.contextmanager
+def serve(shown: list[Shown], host: str, port: int) -> Iterator[tuple[viser.ViserServer, Studio]]:
+    """The server and, beside it, the rendering, for as long as the context lasts.
+
+    Both are ended whatever ends the context: a thread that is compiling when the interpreter leaves aborts the process.
+    """
     with contextlib.redirect_stdout(io.StringIO()):  # its banner gives addresses that are not always right
         server = viser.ViserServer(host, port, label="pmv_jax", verbose=False)
     server.scene.set_up_direction("+y")
@@ -141,9 +145,14 @@ def serve(shown: list[Shown], host: str, port: int) -> tuple[viser.ViserServer, 
     server.initial_camera.up = -first.camera[1:12:4].astype(np.float64)
     server.initial_camera.fov = camera.fov
     studio = Studio(shown, viewing.Newest())
-    server.on_client_connect(studio.enter)
-    server.on_client_disconnect(studio.leave)
-    return server, studio
+    try:
+        server.on_client_connect(studio.enter)
+        server.on_client_disconnect(studio.leave)
+        yield server, studio
+    finally:
+        studio.stop()
+        with contextlib.redirect_stdout(io.StringIO()):
+            server.stop()
 
 
 class Studio:
@@ -153,7 +162,7 @@ class Studio:
         self._shown, self._wishes = shown, wishes
         self._windows: dict[int, Window] = {}
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread = threading.Thread(target=self._work, name="studio", daemon=True)
         self._thread.start()
 
     @property

@@ -220,8 +220,14 @@ def test_command_says_where_it_is_and_takes_another_port(result):
             assert b"200 OK" in client.recv(100)
     process.terminate()
     out, error = process.communicate(timeout=120)
-    assert process.returncode == 0 and out == ""
-    assert error == f"warning: port {port} is in use; taking {found}\n"
+    assert (process.returncode, out, error) == (0, "", f"warning: port {port} is in use; taking {found}\n")
+
+
+def test_rendering_ends_with_the_server(result):
+    with pytest.raises(KeyboardInterrupt), viewer.serve([viewer.load(result)], "127.0.0.1", 18090):
+        assert "studio" in {thread.name for thread in threading.enumerate()}
+        raise KeyboardInterrupt
+    assert "studio" not in {thread.name for thread in threading.enumerate()}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -239,20 +245,18 @@ def page(result):
 
     jax.config.update("jax_disable_most_optimizations", True)
     head = viewer.load(result, str(result.parent / "edits.npz"))
-    server, studio = viewer.serve([head], "127.0.0.1", ports.free_port("127.0.0.1", 18080))
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     for flag in (*FLAGS, f"--user-data-dir={result.parent / 'profile'}", "--window-size=900,600"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     downloads = result.parent / "downloads"
-    driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
-    driver.get(f"http://127.0.0.1:{server.get_port()}")
-    yield server, driver, downloads, studio
-    driver.quit()
-    studio.stop()
-    server.stop()
+    with viewer.serve([head], "127.0.0.1", ports.free_port("127.0.0.1", 18080)) as (server, studio):
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+        driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
+        driver.get(f"http://127.0.0.1:{server.get_port()}")
+        yield server, driver, downloads, studio
+        driver.quit()
     jax.config.update("jax_disable_most_optimizations", False)
 
 
