@@ -98,10 +98,12 @@ def _invert_one() -> int:
     photograph = inputs.read(_entry(_IMAGE.value), _config())
     generator_directory = _generator_directory()
 
+    from pmv_jax import heap
     from pmv_jax.checkpoints import load_generator
     from pmv_jax.inversion import pipeline
     from pmv_jax.result import write_result
 
+    heap.give_back_after_compiling()
     generator = load_generator(generator_directory)
     target = inputs.align(photograph, generator.config, force)
     workspace.check_space(out, _space_needed(generator_directory))

@@ -25,7 +25,7 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from pmv_jax import cluster, inputs, summary
+from pmv_jax import cluster, heap, inputs, summary
 from pmv_jax.checkpoints import load_generator
 from pmv_jax.config import InversionConfig, to_dict
 from pmv_jax.entry import EXIT_SOME_FAILED
@@ -72,6 +72,7 @@ def run(images: Manifest, out: str, generator_directory: Path, config: Inversion
       InputError: `out` has results of another generator or recipe; or the disk fails.
       KeyboardInterrupt: the job was told to stop, and has saved what it had.
     """
+    heap.give_back_after_compiling()
     directory = epath.Path(out)
     request = {"generator": str(generator_directory), "config": to_dict(config)}
     check_outputs(directory, request, force=options.force)

@@ -45,7 +45,7 @@ from absl import flags
 from jax import Array
 from jax.extend.core import jaxprs_in_params
 
-from pmv_jax import camera_paths, cameras, eg3d_import, entry, frames, images
+from pmv_jax import camera_paths, cameras, eg3d_import, entry, frames, heap, images
 from pmv_jax.checkpoints import load_generator
 from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.demo import default_generator_directory
@@ -553,6 +553,7 @@ def main() -> None:
         raise InputError(f"--peer: goes with forward, latent_step and tuning_step, not with {name}")
     if _PRECISION.value == "tf32" and jax.default_backend() == "cpu":
         raise InputError("--precision tf32: this machine computes on its CPU, which has no tf32")
+    heap.give_back_after_compiling()
     out = Path(entry.OUT.value or "out/speed")
     precision = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "default"}[_PRECISION.value]
     with jax.default_matmul_precision(precision):

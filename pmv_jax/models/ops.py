@@ -16,6 +16,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.ad_checkpoint import checkpoint_name
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = 2**0.5  # keeps the variance of a leaky ReLU's output near one
@@ -37,21 +38,22 @@ def softplus(x: Array) -> Array:
 softplus.defjvps(lambda tangent, y, x: tangent * (1 - jnp.exp(-y.astype(jnp.float32))).astype(y.dtype))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def bias_activation(x: Array, bias: Array, clamp: float | None) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def bias_activation(x: Array, bias: Array, clamp: float | None, name: str = "") -> Array:
     """`clip(sqrt(2) * leaky_relu(x + bias), -clamp, clamp)` (StyleGAN2 `bias_act`, 'lrelu').
 
-    `bias` is [C]. The gradient needs the result alone, which the next layer keeps anyway.
+    `bias` is [C]. The gradient needs the result alone, which the next layer keeps anyway; `name` is what policies of
+    `jax.checkpoint` know it by.
     """
     return clip(jax.nn.leaky_relu(x + bias, LEAKY_SLOPE) * ACTIVATION_GAIN, clamp)
 
 
-def _bias_activation_forward(x: Array, bias: Array, clamp: float | None) -> tuple[Array, Array]:
-    y = _activation_kept(x, bias, clamp)
+def _bias_activation_forward(x: Array, bias: Array, clamp: float | None, name: str) -> tuple[Array, Array]:
+    y = checkpoint_name(_activation_kept(x, bias, clamp), name)
     return y, y
 
 
-def _bias_activation_backward(clamp: float | None, y: Array, g: Array) -> tuple[Array, Array]:
+def _bias_activation_backward(clamp: float | None, name: str, y: Array, g: Array) -> tuple[Array, Array]:
     y, g = _after(y, g)
     dx = g * jnp.where(y < 0, LEAKY_SLOPE * ACTIVATION_GAIN, ACTIVATION_GAIN).astype(g.dtype)
     if clamp is not None:

@@ -91,7 +91,7 @@ class SynthesisLayer(nn.Module):
             y = y + self.param("spatial_map", nn.initializers.normal(0.3), shape)
         if inside is not None:
             y = jnp.where(inside[:, None, None], y, -bias)
-        return ops.bias_activation(y, bias, self.clamp).astype(x.dtype)
+        return ops.bias_activation(y, bias, self.clamp, self.name).astype(x.dtype)
 
     def _noise(self, shape: tuple[int, int]) -> Array:
         return jax.random.normal(self.make_rng("params"), shape)
