@@ -18,8 +18,7 @@ def give_back_after_compiling() -> None:
     """From now on gives back to the system, after each large program, what compiling it has freed.
 
     glibc keeps that: 1.1 GB after the tuning step of the official FFHQ size was compiled, 0.2 GB after it was read from
-    the cache, more than its weights and gradients. Other C libraries are left alone. This is for commands, to which the
-    process belongs.
+    the cache. Other C libraries are left alone. This is for commands, to which the process belongs.
     """
     jax.monitoring.register_event_duration_secs_listener(_give_back)
 

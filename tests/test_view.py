@@ -224,7 +224,8 @@ def test_command_says_where_it_is_and_takes_another_port(result):
 
 
 def test_rendering_ends_with_the_server(result):
-    with pytest.raises(KeyboardInterrupt), viewer.serve([viewer.load(result)], "127.0.0.1", 18090):
+    port = ports.free_port("127.0.0.1", 18090)
+    with pytest.raises(KeyboardInterrupt), viewer.serve([viewer.load(result)], "127.0.0.1", port):
         assert "studio" in {thread.name for thread in threading.enumerate()}
         raise KeyboardInterrupt
     assert "studio" not in {thread.name for thread in threading.enumerate()}

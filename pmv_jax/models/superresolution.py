@@ -88,6 +88,7 @@ def _in_bands(
         made = unbound.apply(variables, *own, ws, "none", dtype, inside)
         return jax.tree.map(lambda y: y[:, scale * _HALO : -scale * _HALO], made)
 
+    # What "conv1" gives is what the block gives: it is there anyway, where the next block follows.
     policy = jax.checkpoint_policies.save_only_these_names("conv1")
     made = lax.map(jax.checkpoint(band, prevent_cse=False, policy=policy), rows * jnp.arange(count))
     return jax.tree.map(lambda y: y.swapaxes(0, 1).reshape(y.shape[1], block.resolution, *y.shape[3:]), made)
