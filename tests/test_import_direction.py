@@ -11,7 +11,7 @@ PACKAGE = ROOT / "pmv_jax"
 # From the bottom of the house to its roof. Within a line nothing imports a neighbour, except inside one subpackage.
 LAYERS = (
     ("errors",),
-    ("config", "cameras", "inert_pickle"),
+    ("config", "cameras", "heap", "inert_pickle"),
     ("camera_files", "manifest", "directions", "images", "tensor_files", "demo", "workspace"),
     ("camera_paths", "faces", "identity", "ports", "video"),
     ("rendering",),
