@@ -2,15 +2,17 @@
 
     python -m tools.train_demo_generator --out DIR            # hours on two CPU cores; resumes where it stopped
     python -m tools.train_demo_generator --out DIR --one_head # a minute-scale check that the network can be sharp
+    python -m tools.train_demo_generator --out DIR --init DIR # the last stage alone, from the weights of a generator
 
 A discriminator would need millions of images. Here the latent of every training head is known, so the network is simply
-regressed: it gets a head's parameters as `z` and must render that head. Three stages, each one cosine decay:
+regressed: it gets a head's parameters as `z` and must render that head. Four stages, each one cosine decay:
 
 1. `rays`: random rays of fresh heads, tri-planes at half resolution. Samples along a ray lie half anywhere, half around
    the true surface, so that few of them teach both colour and geometry.
 2. `images`: crops of the final image through the super-resolution head, tri-planes at full resolution; the new block of
    the backbone starts almost silent.
 3. `polish`: the same on what the renderer's own samples see, so that nothing floats where training did not look.
+4. `surface`: the same for long, with the rendered ray distance in the loss and density free in a thinner layer only.
 
 Every `--checkpoint_minutes` it writes state (to resume), the averaged weights as a generator directory, the PSNR on
 held-out heads, and a contact sheet with truth above generated.
@@ -43,6 +45,7 @@ from pmv_jax.config import (
     RenderingConfig,
     SuperresolutionConfig,
 )
+from pmv_jax.errors import InputError
 from pmv_jax.generator import Generator, initialise
 from pmv_jax.rendering import compositing
 from tools import procedural_heads as heads
@@ -84,18 +87,35 @@ class Stage:
     rays: int  # per head; in the image stages the side of the crop, in raw pixels, squared
     images: bool = False  # crops of the final image in place of single rays
     as_rendered: bool = False  # colours from the samples that rendering takes, not from those around the surface
+    margin: float = 0.006  # density is free this far before and behind the surface
+    geometry_weight: float = 0.1
+    distance_weight: float = 0.0  # of the error of the rendered ray distance; it takes `as_rendered`
 
 
 RECIPE = (
     Stage("rays", 2600, 8e-3, 2.5e-3, 64, heads=8, rays=512),
     Stage("images", 1500, 2.5e-3, 5e-5, 128, heads=4, rays=32 * 32, images=True),
     Stage("polish", 600, 8e-4, 3e-5, 128, heads=2, rays=32 * 32, images=True, as_rendered=True),
+    Stage(
+        "surface",
+        *(12_000, 1.5e-3, 2e-5, 128),
+        heads=2,
+        rays=32 * 32,
+        images=True,
+        as_rendered=True,
+        margin=0.002,
+        geometry_weight=0.2,
+        distance_weight=4.0,
+    ),
 )
 YAW, PITCH = 0.7, 0.4  # training cameras; a margin around the range that is judged
 HELD_OUT_YAW, HELD_OUT_PITCH = 0.6, 0.3
 HELD_OUT_KEY = 2_000_003
 SAMPLES = 20  # along a training ray
 EMA = 0.998
+FARTHEST_OFF = 0.05
+"""A ray's distance counts as no farther off than this: beside an outline it is either that of the head or the
+backdrop's, and the picture decides which."""
 
 
 class Batch(NamedTuple):
@@ -182,11 +202,11 @@ def guided_distances(key: Array, surface: Array, config: RenderingConfig) -> Arr
     return jnp.sort(jnp.concatenate([anywhere, near], axis=-1), axis=-1)
 
 
-def geometry_loss(densities: Array, distances: Array, surface: Array) -> Array:
+def geometry_loss(densities: Array, distances: Array, surface: Array, margin: float) -> Array:
     """Free space before the surface is to be empty and a layer behind it solid: mean opacity of a 0.02-long step."""
     offset = distances - surface[..., None]
     alpha = 1 - jnp.exp(-0.02 * jax.nn.softplus(densities - 1))
-    before, behind = offset < -0.006, (offset > 0.006) & (offset < 0.06)
+    before, behind = offset < -margin, (offset > margin) & (offset < 0.06)
     mean = lambda x, mask: jnp.sum(x * mask) / jnp.maximum(mask.sum(), 1)  # noqa: E731
     return mean(alpha, before) + mean(1 - alpha, behind)
 
@@ -194,7 +214,7 @@ def geometry_loss(densities: Array, distances: Array, surface: Array) -> Array:
 def loss_fn(
     params: Params, generator: Generator, batch: Batch, key: Array, stage: Stage
 ) -> tuple[Array, dict[str, Array]]:
-    """L1 on colours, opacity, geometry and, in the image stages, on the final image."""
+    """L1 on colours, opacity, geometry, ray distance and, in the image stages, on the final image."""
     config = generator.config
     apply = functools.partial(generator.model.apply, {**generator.variables, "params": params})
     ws = apply(batch.p, None, method="mapping")
@@ -207,8 +227,10 @@ def loss_fn(
     densities = densities.reshape(distances.shape)
     features = features.reshape(*distances.shape, -1)
     colour, _ = jax.vmap(compositing.composite)(features, densities, distances)
+    distance_loss = 0.0
     if stage.as_rendered:
-        colour, _ = apply(planes, batch.origins, batch.directions, render_key, method="render_rays")
+        colour, distance = apply(planes, batch.origins, batch.directions, render_key, method="render_rays")
+        distance_loss = jnp.minimum(jnp.abs(distance - batch.ray_distance), FARTHEST_OFF).mean()
     opacity = jax.vmap(compositing.weights)(densities, distances).sum(-1)
     near = jnp.abs(distances - batch.ray_distance[..., None]) < 0.02
     at_surface = jnp.abs(2 * features[..., :3] - 1 - batch.colour[:, :, None]).mean(-1)
@@ -216,8 +238,9 @@ def loss_fn(
     loss = (
         jnp.abs(raw_error).mean()
         + 0.25 * jnp.mean(1 - opacity)
-        + 0.1 * geometry_loss(densities, distances, batch.ray_distance)
+        + stage.geometry_weight * geometry_loss(densities, distances, batch.ray_distance, stage.margin)
         + 0.1 * jnp.sum(at_surface * near) / near.sum()
+        + stage.distance_weight * distance_loss
     )
     metrics = {"raw_psnr": _psnr(raw_error)}
     if stage.images:
@@ -353,6 +376,7 @@ def contact_sheet(generator: Generator, one_head: bool, count: int = 4) -> Image
 flags.declare_key_flag("out")
 flags.declare_key_flag("seed")
 _ONE_HEAD = flags.DEFINE_bool("one_head", False, "train on a single head: can the network be sharp at all?")
+_INIT = flags.DEFINE_string("init", None, "generator directory from whose weights the last stage alone is trained")
 _SCALE = flags.DEFINE_float("scale", 1.0, "multiplies the steps of every stage")
 _MINUTES = flags.DEFINE_float("checkpoint_minutes", 10.0, "time between checkpoints")
 _CHUNK = flags.DEFINE_integer("chunk", 50, "steps run on the device at a time")
@@ -364,6 +388,11 @@ def main() -> None:
     stages = [dataclasses.replace(s, steps=max(_CHUNK.value, int(s.steps * _SCALE.value))) for s in RECIPE]
     first, saved = _resume(out)
     params = None
+    if saved is None and _INIT.value:
+        generator = checkpoints.load_generator(_INIT.value)
+        if generator.config != DEMO_CONFIG:
+            raise InputError(f"{_INIT.value}: its network is not that of DEMO_CONFIG, which --init continues to train")
+        first, params = len(stages) - 1, generator.params
     for index, stage in enumerate(stages[first:], first):
         state, buffers = start(stage, seed, params)
         if saved is not None:
