@@ -175,7 +175,7 @@ def _versions() -> dict[str, str]:
 
 
 def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    return "–" if value is None else f"{value:.4g}"
 
 
 def _shown(image: np.ndarray, largest: int) -> np.ndarray:

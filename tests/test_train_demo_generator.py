@@ -65,3 +65,4 @@ def test_init_with_another_network_is_one_line(tmp_path):
     )
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert str(tmp_path / "other") in done.stderr and "--init" in done.stderr
+    assert not (tmp_path / "out").exists()

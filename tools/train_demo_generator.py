@@ -98,7 +98,10 @@ RECIPE = (
     Stage("polish", 600, 8e-4, 3e-5, 128, heads=2, rays=32 * 32, images=True, as_rendered=True),
     Stage(
         "surface",
-        *(12_000, 1.5e-3, 2e-5, 128),
+        steps=12_000,
+        learning_rate=1.5e-3,
+        final_rate=2e-5,
+        plane_resolution=128,
         heads=2,
         rays=32 * 32,
         images=True,
@@ -384,7 +387,6 @@ _CHUNK = flags.DEFINE_integer("chunk", 50, "steps run on the device at a time")
 
 def main() -> None:
     out, seed, one_head = Path(entry.OUT.value or "out/demo_generator"), entry.SEED.value or 0, _ONE_HEAD.value
-    out.mkdir(parents=True, exist_ok=True)
     stages = [dataclasses.replace(s, steps=max(_CHUNK.value, int(s.steps * _SCALE.value))) for s in RECIPE]
     first, saved = _resume(out)
     params = None
@@ -393,6 +395,7 @@ def main() -> None:
         if generator.config != DEMO_CONFIG:
             raise InputError(f"{_INIT.value}: its network is not that of DEMO_CONFIG, which --init continues to train")
         first, params = len(stages) - 1, generator.params
+    out.mkdir(parents=True, exist_ok=True)
     for index, stage in enumerate(stages[first:], first):
         state, buffers = start(stage, seed, params)
         if saved is not None:
