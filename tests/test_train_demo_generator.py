@@ -1,4 +1,4 @@
-"""The training of the demo generator: its loss of geometry, and where it may start from."""
+"""The training of the demo generator: its loss of geometry, where it may start from, and the weights that ship."""
 
 import os
 import subprocess
@@ -12,6 +12,7 @@ import pytest
 import small_inversion
 
 from pmv_jax import checkpoints
+from tools import procedural_heads
 from tools import train_demo_generator as training
 
 ROOT = Path(__file__).parent.parent
@@ -66,3 +67,24 @@ def test_init_with_another_network_is_one_line(tmp_path):
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert str(tmp_path / "other") in done.stderr and "--init" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return checkpoints.load_generator(ROOT / "weights" / "demo")
+
+
+def test_shipped_generator_draws_heads_it_has_never_seen(shipped):
+    assert training.held_out(shipped, 4, one_head=False)["psnr"] > 27
+
+
+def test_empty_space_of_the_shipped_generator_can_be_filled(shipped):
+    """By tuning: softplus(density - 1) has a slope there. It has none that float32 could tell where it is below -100."""
+    p, camera = procedural_heads.sample_parameters(jax.random.key(3), 1), training.sample_cameras(jax.random.key(4), 1)
+    pixels = jax.random.uniform(jax.random.key(5), (1, 500, 2))
+    origins, directions = training.rays_through(camera, pixels)
+    surface = jax.vmap(procedural_heads.trace)(p, origins, directions).ray_distance[..., None]
+    points = origins + (surface - jnp.linspace(0.02, 0.1, 500)[:, None]) * directions
+    planes = shipped.planes(shipped.mapping(p, None)[0])
+    density, _ = shipped.model.apply(shipped.variables, planes[None], points, method="density")
+    assert jnp.mean(jax.nn.sigmoid(density - 1) > 1e-4) > 0.8

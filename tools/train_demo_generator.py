@@ -12,7 +12,8 @@ regressed: it gets a head's parameters as `z` and must render that head. Four st
 2. `images`: crops of the final image through the super-resolution head, tri-planes at full resolution; the new block of
    the backbone starts almost silent.
 3. `polish`: the same on what the renderer's own samples see, so that nothing floats where training did not look.
-4. `surface`: the same for long, with the rendered ray distance in the loss and density free in a thinner layer only.
+4. `surface`: the same for long, with the rendered ray distance in the loss, density free in a thinner layer only, and
+   empty space no emptier than it has to be, so that tuning can still fill it.
 
 Every `--checkpoint_minutes` it writes state (to resume), the averaged weights as a generator directory, the PSNR on
 held-out heads, and a contact sheet with truth above generated.
@@ -90,6 +91,9 @@ class Stage:
     margin: float = 0.006  # density is free this far before and behind the surface
     geometry_weight: float = 0.1
     distance_weight: float = 0.0  # of the error of the rendered ray distance; it takes `as_rendered`
+    # Raw density that empty space is kept from falling below. Where it is far below zero, softplus has no gradient, and
+    # an inversion cannot bring a surface there.
+    density_floor: float = -np.inf
 
 
 RECIPE = (
@@ -109,6 +113,7 @@ RECIPE = (
         margin=0.002,
         geometry_weight=0.2,
         distance_weight=4.0,
+        density_floor=-4.0,
     ),
 )
 YAW, PITCH = 0.7, 0.4  # training cameras; a margin around the range that is judged
@@ -217,7 +222,7 @@ def geometry_loss(densities: Array, distances: Array, surface: Array, margin: fl
 def loss_fn(
     params: Params, generator: Generator, batch: Batch, key: Array, stage: Stage
 ) -> tuple[Array, dict[str, Array]]:
-    """L1 on colours, opacity, geometry, ray distance and, in the image stages, on the final image."""
+    """L1 on colours, opacity, geometry, ray distance, what is too empty and, in the image stages, the final image."""
     config = generator.config
     apply = functools.partial(generator.model.apply, {**generator.variables, "params": params})
     ws = apply(batch.p, None, method="mapping")
@@ -244,6 +249,7 @@ def loss_fn(
         + stage.geometry_weight * geometry_loss(densities, distances, batch.ray_distance, stage.margin)
         + 0.1 * jnp.sum(at_surface * near) / near.sum()
         + stage.distance_weight * distance_loss
+        + 0.005 * jax.nn.relu(stage.density_floor - densities).mean()
     )
     metrics = {"raw_psnr": _psnr(raw_error)}
     if stage.images:
