@@ -79,7 +79,7 @@ def test_shipped_generator_draws_heads_it_has_never_seen(shipped):
 
 
 def test_empty_space_of_the_shipped_generator_can_be_filled(shipped):
-    """By tuning: softplus(density - 1) has a slope there. It has none that float32 could tell where it is below -100."""
+    """By tuning: softplus(density - 1) has a slope there. Where density is below -100, float32 knows of none."""
     p, camera = procedural_heads.sample_parameters(jax.random.key(3), 1), training.sample_cameras(jax.random.key(4), 1)
     pixels = jax.random.uniform(jax.random.key(5), (1, 500, 2))
     origins, directions = training.rays_through(camera, pixels)
