@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import small_inversion
 
-from pmv_jax import checkpoints
+from pmv_jax import checkpoints, meshing
 from tools import procedural_heads
 from tools import train_demo_generator as training
 
@@ -84,7 +84,5 @@ def test_empty_space_of_the_shipped_generator_can_be_filled(shipped):
     origins, directions = training.rays_through(camera, jax.random.uniform(jax.random.key(4), (1, 500, 2)))
     points = origins + jnp.linspace(2.35, 2.42, 500)[:, None] * directions  # before the tips of noses
     ws = shipped.mapping(procedural_heads.sample_parameters(jax.random.key(5), 1), None)
-    apply = jax.jit(shipped.model.apply, static_argnames="method")
-    planes = apply(shipped.variables, ws, method="planes")
-    density, _ = apply(shipped.variables, planes, points, method="density")
+    density, _ = meshing.field(shipped, ws[0])(points[0])
     assert jnp.mean(jax.nn.sigmoid(density - 1) > 1e-4) > 0.9
