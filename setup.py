@@ -17,7 +17,7 @@ setup(
     packages=[*find_packages(include=["pmv_jax", "pmv_jax.*"]), "pmv_jax.demo_weights"],
     package_dir={"pmv_jax.demo_weights": str(DEMO)},
     package_data={
-        "pmv_jax": ["templates/*.html"],
+        "pmv_jax.results": ["templates/*.html"],
         "pmv_jax.demo_weights": [
             str(path.relative_to(DEMO)) for path in DEMO.rglob("*") if path.is_file() and path.suffix != ".png"
         ],
@@ -30,6 +30,7 @@ setup(
         "imageio-ffmpeg>=0.5",
         "jax>=0.10,<0.13",
         "jinja2>=3.1",
+        "lazy-loader>=0.4",
         "matplotlib>=3.9",
         "ml-dtypes>=0.5",
         "numpy>=2.0",

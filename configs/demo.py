@@ -3,7 +3,8 @@
     python -m pmv_jax.invert --image weights/demo/portrait.png --config configs/demo.py
 
 The same as without `--config`. A recipe of your own is a copy of this file with other values; what is left out keeps
-its default, so that most recipes are a few lines (see ffhq512.py). What a setting means stands in pmv_jax/config.py.
+its default, so that most recipes are a few lines (see ffhq512.py). What a setting means stands in
+pmv_jax/config/settings.py.
 
 Time and score: see the figures in README.md.
 """

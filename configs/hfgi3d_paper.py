@@ -19,14 +19,7 @@ not its own, because the stages are ours:
 Time and score are not measured yet: the official weights are not part of this repository.
 """
 
-from pmv_jax.config import (
-    InversionConfig,
-    JointConfig,
-    LatentConfig,
-    LossConfig,
-    PseudoViewConfig,
-    TuningConfig,
-)
+from pmv_jax.config import InversionConfig, JointConfig, LatentConfig, LossConfig, PseudoViewConfig, TuningConfig
 
 
 def config() -> InversionConfig:

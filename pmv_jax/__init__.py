@@ -15,18 +15,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pmv_jax.checkpoints import load_generator
-    from pmv_jax.generator import Generator
+    from pmv_jax.checkpoints.orbax import load_generator
     from pmv_jax.inversion.pipeline import Inversion, invert, load_inversion
     from pmv_jax.inversion.visibility import warp_to_view
+    from pmv_jax.models.generator import Generator
 
 __all__ = ["Generator", "Inversion", "invert", "load_generator", "load_inversion", "warp_to_view"]
 
 _HOMES = {
-    "Generator": "pmv_jax.generator",
+    "Generator": "pmv_jax.models.generator",
     "Inversion": "pmv_jax.inversion.pipeline",
     "invert": "pmv_jax.inversion.pipeline",
-    "load_generator": "pmv_jax.checkpoints",
+    "load_generator": "pmv_jax.checkpoints.orbax",
     "load_inversion": "pmv_jax.inversion.pipeline",
     "warp_to_view": "pmv_jax.inversion.visibility",
 }

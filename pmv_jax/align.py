@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from pmv_jax import entry, workspace
+from pmv_jax.checkpoints.demo import default_generator_directory
+from pmv_jax.commandline import run as entry
 from pmv_jax.config import InversionConfig
-from pmv_jax.demo import default_generator_directory
 from pmv_jax.errors import InputError
 from pmv_jax.images import open_image, save_image
+from pmv_jax.results import workspace
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder of photographs. Required.")
 _SIZE = flags.DEFINE_integer("size", 512, "Side of the crops in pixels.", lower_bound=16, upper_bound=4096)
@@ -44,9 +45,9 @@ def main() -> None:
     workspace.check(out, force=entry.FORCE.value, resume=False)
     names = crop_names(_pictures(Path(_IMAGES.value)))
 
-    from pmv_jax.checkpoints import load_generator
+    from pmv_jax.checkpoints.orbax import load_generator
     from pmv_jax.faces import drawing, portrait
-    from pmv_jax.inversion.camera_search import average_head
+    from pmv_jax.inversion.camera import average_head
 
     generator = load_generator(Path(entry.GENERATOR.value or default_generator_directory()))
     family = generator.config

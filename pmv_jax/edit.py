@@ -41,14 +41,17 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from pmv_jax import directions, entry, images, workspace
-from pmv_jax.camera_files import load_camera
-from pmv_jax.demo import default_generator_directory
-from pmv_jax.directions import Direction, DirectionFile
+from pmv_jax import images
+from pmv_jax.cameras.files import load_camera
+from pmv_jax.checkpoints.demo import default_generator_directory
+from pmv_jax.commandline import run as entry
+from pmv_jax.edits import directions
+from pmv_jax.edits.directions import Direction, DirectionFile
 from pmv_jax.errors import InputError
+from pmv_jax.results import workspace
 
 if TYPE_CHECKING:
-    from pmv_jax.editing import Move
+    from pmv_jax.edits.editing import Move
     from pmv_jax.inversion.pipeline import Inversion
 
 _INVERSION = flags.DEFINE_string("inversion", None, "Result of python -m pmv_jax.invert, or of this command. Required.")
@@ -81,7 +84,7 @@ def main() -> None:
     workspace.check(out, force=entry.FORCE.value, resume=False)
     sweep = None if _SWEEP.value is None else parse_sweep(_SWEEP.value)
 
-    from pmv_jax import editing
+    from pmv_jax.edits import editing
     from pmv_jax.inversion.pipeline import load_inversion
 
     inversion = load_inversion(source)
@@ -157,7 +160,7 @@ def _check_flags() -> None:
 
 
 def _moves(inversion: Inversion) -> list[Move]:
-    from pmv_jax.editing import Move
+    from pmv_jax.edits.editing import Move
 
     names, num_ws = _DIRECTION.value, inversion.generator.config.num_ws
     kept = [_direction(name, inversion) for name in _KEEP.value]
@@ -186,7 +189,7 @@ def _direction(text: str, inversion: Inversion) -> Direction:
 
 
 def _load(path: Path, inversion: Inversion) -> DirectionFile:
-    from pmv_jax import editing
+    from pmv_jax.edits import editing
 
     config = inversion.generator.config
     found = directions.load_directions(path, config.num_ws, config.w_dim)
@@ -199,7 +202,7 @@ def _painting(inversion: Inversion, source: Path) -> Any:
     """What --texture-edit asks for; None without it."""
     if not _TEXTURE.value:
         return None
-    from pmv_jax import editing
+    from pmv_jax.edits import editing
 
     size = inversion.generator.config.image_resolution
     path = Path(_TEXTURE.value)
@@ -248,7 +251,7 @@ def _digest(painting: Any) -> dict[str, Any]:
 
 def _warn_of_range(before: Inversion, after: Inversion, moves: list[Move]) -> list[dict[str, Any]]:
     """Places along the directions, in standard deviations; warns where the generator has hardly been trained."""
-    from pmv_jax import editing
+    from pmv_jax.edits import editing
 
     places = editing.positions(before.generator, before.ws, after.ws, [m.direction for m in moves])
     for m, place in zip(moves, places, strict=True):
@@ -262,7 +265,9 @@ def _warn_of_range(before: Inversion, after: Inversion, moves: list[Move]) -> li
 
 
 def _write_result(directory: Path, before: Inversion, after: Inversion, shown: np.ndarray, begun: float) -> None:
-    from pmv_jax import frames, report, result
+    from pmv_jax.models import frames
+    from pmv_jax.results import report
+    from pmv_jax.results import writing as result
 
     views = _yaw_cameras(before, YAWS)
     sheets = [[view for view, _ in frames.render_views(inversion.render, views)] for inversion in (before, after)]
@@ -288,7 +293,7 @@ def _write_result(directory: Path, before: Inversion, after: Inversion, shown: n
 
 
 def _write_sweep(directory: Path, inversion: Inversion, moves: list[Move], factors: np.ndarray) -> list[dict[str, Any]]:
-    from pmv_jax import editing
+    from pmv_jax.edits import editing
 
     views = np.concatenate([inversion.camera[None], _yaw_cameras(inversion, SWEEP_YAWS)])
     columns, places = [], []
@@ -314,7 +319,7 @@ def _write_sweep(directory: Path, inversion: Inversion, moves: list[Move], facto
 
 
 def _yaw_cameras(inversion: Inversion, yaws: tuple[float, ...]) -> np.ndarray:
-    from pmv_jax import camera_paths
+    from pmv_jax.cameras import paths as camera_paths
 
     focal = float(inversion.camera[16])
     return camera_paths.around_head(inversion.generator.config, np.array(yaws), np.zeros(len(yaws)), focal=focal)

@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from pmv_jax import entry, workspace
-from pmv_jax.camera_files import load_camera
+from pmv_jax.cameras.files import load_camera
+from pmv_jax.commandline import run as entry
 from pmv_jax.errors import InputError
 from pmv_jax.images import load_image, open_image, to_square
+from pmv_jax.results import workspace
 
 if TYPE_CHECKING:
-    from pmv_jax.comparison import Reference
+    from pmv_jax.evaluation.comparison import Reference
     from pmv_jax.inversion.pipeline import Inversion
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -57,8 +58,9 @@ def main() -> None:
             raise InputError(f"--result {result}: is no finished result of python -m pmv_jax.invert")
     views = [] if _VIEWS.value is None else find_views(Path(_VIEWS.value))
 
-    from pmv_jax import comparison, lpips_weights
-    from pmv_jax.identity import load_identity_model
+    from pmv_jax.checkpoints import lpips as lpips_weights
+    from pmv_jax.evaluation import comparison
+    from pmv_jax.evaluation.identity import load_identity_model
     from pmv_jax.inversion.pipeline import load_inversion
 
     lpips = None if _LPIPS.value is None else lpips_weights.load(_LPIPS.value)
@@ -123,7 +125,7 @@ def read_reference(inversion: Inversion, input_image: Path, views: Sequence[tupl
     Raises:
       InputError: some views have a depth and some have none, or one has another shape than the renderings' depth.
     """
-    from pmv_jax.comparison import Reference
+    from pmv_jax.evaluation.comparison import Reference
 
     config = inversion.generator.config
     pictures = [load_image(input_image, config.image_resolution)]

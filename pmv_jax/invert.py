@@ -39,10 +39,13 @@ from pathlib import Path, PurePosixPath
 from absl import flags
 from tqdm import tqdm
 
-from pmv_jax import entry, inputs, manifest, workspace
+from pmv_jax.checkpoints.demo import default_generator_directory
+from pmv_jax.commandline import run as entry
 from pmv_jax.config import InversionConfig
-from pmv_jax.demo import default_generator_directory
 from pmv_jax.errors import InputError
+from pmv_jax.inputs import manifest
+from pmv_jax.inputs import photograph as inputs
+from pmv_jax.results import workspace
 
 _IMAGE = flags.DEFINE_string("image", None, "Picture to invert. This or --images is required.")
 _IMAGES = flags.DEFINE_string(
@@ -98,10 +101,10 @@ def _invert_one() -> int:
     photograph = inputs.read(_entry(_IMAGE.value), _config())
     generator_directory = _generator_directory()
 
-    from pmv_jax import heap
-    from pmv_jax.checkpoints import load_generator
+    from pmv_jax.checkpoints.orbax import load_generator
+    from pmv_jax.commandline import heap
     from pmv_jax.inversion import pipeline
-    from pmv_jax.result import write_result
+    from pmv_jax.results.writing import write_result
 
     heap.give_back_after_compiling()
     generator = load_generator(generator_directory)
@@ -136,11 +139,11 @@ def _invert_many() -> int:
     default = default.stem if default.suffix.lower() in manifest.KINDS else default.parent.name
     out = entry.OUT.value or f"out/{default or 'images'}"
 
-    from pmv_jax import cluster
+    from pmv_jax.batch import cluster
 
     cluster.start(_MULTIHOST.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
 
-    from pmv_jax import job
+    from pmv_jax.batch import job
 
     options = job.Options(
         batch=_BATCH.value,

@@ -31,7 +31,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from pmv_jax import entry
+from pmv_jax.commandline import run as entry
 from pmv_jax.errors import InputError
 from pmv_jax.images import load_image
 
@@ -67,8 +67,11 @@ def main() -> None:
     out = Path(os.path.abspath(_FILE.value or directory / "head.glb"))
     _check_out(out)
 
-    from pmv_jax import camera_paths, frames, mesh_files, meshing
+    from pmv_jax.cameras import paths as camera_paths
     from pmv_jax.inversion.pipeline import load_inversion
+    from pmv_jax.meshes import extraction as meshing
+    from pmv_jax.meshes import files as mesh_files
+    from pmv_jax.models import frames
 
     inversion = load_inversion(directory)
     config = inversion.generator.config

@@ -30,8 +30,9 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from pmv_jax import entry, video
+from pmv_jax.commandline import run as entry
 from pmv_jax.errors import InputError
+from pmv_jax.images import video
 
 _INVERSION = flags.DEFINE_string("inversion", None, "Result of python -m pmv_jax.invert. Required.")
 _PATH = flags.DEFINE_string("path", "orbit", "orbit, figure8, dolly, or a .json file with a list of cameras.")
@@ -68,8 +69,8 @@ def main() -> None:
     for file in files.values():
         _check_out(file)
 
-    from pmv_jax import frames
     from pmv_jax.inversion.pipeline import load_inversion
+    from pmv_jax.models import frames
 
     inversion = load_inversion(directory)
     config = inversion.generator.config
@@ -81,15 +82,14 @@ def main() -> None:
     with tqdm(total=len(views), desc="rendering") as bar:
         rendered = list(frames.render_views(render, views, lambda done, total: bar.update(done - bar.n)))
     written = [
-        video.write_video(file, _pictures(channel, rendered, views), _FPS.value)
-        for channel, file in files.items()
+        video.write_video(file, _pictures(channel, rendered, views), _FPS.value) for channel, file in files.items()
     ]
     print(f"{len(views)} frames in {time.monotonic() - start:.0f} s: {', '.join(map(str, written))}")
 
 
 def _views(config, focal: float) -> np.ndarray:
     """Cameras [V, 25] that --path, --frames, --yaw and --pitch ask for."""
-    from pmv_jax import camera_paths
+    from pmv_jax.cameras import paths as camera_paths
 
     if _PATH.value in camera_paths.PATHS:
         angles = {"yaw": _YAW.value, "pitch": _PITCH.value}
@@ -104,7 +104,7 @@ def _views(config, focal: float) -> np.ndarray:
 
 def _pictures(channel: str, rendered: list[tuple[np.ndarray, np.ndarray]], views: np.ndarray) -> list[np.ndarray]:
     """Frames uint8 [H, W, 3] of one channel from image and z-depth of cameras [V, 25]."""
-    from pmv_jax import frames
+    from pmv_jax.models import frames
 
     if channel == "depth":
         pictures = list(frames.depth_frames(np.stack([depth for _, depth in rendered])))

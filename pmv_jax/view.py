@@ -28,9 +28,9 @@ from pathlib import Path
 
 from absl import flags
 
-from pmv_jax import entry
+from pmv_jax.commandline import run as entry
 from pmv_jax.errors import InputError
-from pmv_jax.ports import free_port
+from pmv_jax.viewer.ports import free_port
 
 _INVERSIONS = flags.DEFINE_multi_string("inversion", [], "Result of python -m pmv_jax.invert; can be repeated.")
 _PORT = flags.DEFINE_integer(
@@ -49,7 +49,7 @@ def main() -> None:
     if port != _PORT.value:
         warnings.warn(f"port {_PORT.value} is in use; taking {port}", stacklevel=2)
 
-    from pmv_jax import viewer
+    from pmv_jax.viewer import server as viewer
 
     with contextlib.suppress(KeyboardInterrupt):
         shown = [viewer.load(Path(directory), _DIRECTIONS.value) for directory in _INVERSIONS.value]

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pmv_jax import images, job, result
+from pmv_jax import images
+from pmv_jax.batch import job
 from pmv_jax.inversion.pipeline import Inversion
+from pmv_jax.results import writing as result
 
 FILES = {"input.png", "reconstruction.png", "final.npy", "report.html", "metrics.json"}
 

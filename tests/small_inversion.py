@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pmv_jax.cameras import look_at
-from pmv_jax.checkpoints import variable_shapes
+from pmv_jax.checkpoints.orbax import variable_shapes
 from pmv_jax.config import (
     BackboneConfig,
     DecoderConfig,
@@ -20,8 +20,8 @@ from pmv_jax.config import (
     SuperresolutionConfig,
     TuningConfig,
 )
-from pmv_jax.generator import Generator
 from pmv_jax.inversion.pipeline import Inversion, StageRecord
+from pmv_jax.models.generator import Generator
 
 SIZE = 32
 CONFIG = GeneratorConfig(

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from pmv_jax import eg3d_import, entry
+from pmv_jax.checkpoints import eg3d as eg3d_import
+from pmv_jax.commandline import run as entry
 from pmv_jax.config import GeneratorConfig, PlaneAxes
 from pmv_jax.errors import InputError
 
@@ -53,8 +54,8 @@ def main() -> None:
     state = eg3d_import.read_checkpoint(source, _KEY.value, spec)
     config = eg3d_import.generator_config(state, None if _PLANE_AXES.value == "auto" else _PLANE_AXES.value)
 
-    from pmv_jax import checkpoints
-    from pmv_jax.generator import Generator
+    from pmv_jax.checkpoints import orbax as checkpoints
+    from pmv_jax.models.generator import Generator
 
     checkpoints.check_target(output, entry.FORCE.value)
     variables = eg3d_import.to_variables(checkpoints.variable_shapes(config), state.tensors, str(source))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pmv_jax import entry
+from pmv_jax.commandline import run as entry
 from pmv_jax.errors import InputError
 
 _BACKBONE = flags.DEFINE_string("backbone", None, "torchvision's state dict of VGG16 or AlexNet. Required.")
@@ -38,7 +38,8 @@ def main() -> None:
             raise InputError(f"--{flag.name} is missing; see --help")
     backbone, heads, output = Path(_BACKBONE.value), Path(_HEADS.value), Path(_OUTPUT.value)
 
-    from pmv_jax import checkpoints, lpips_weights
+    from pmv_jax.checkpoints import lpips as lpips_weights
+    from pmv_jax.checkpoints import orbax as checkpoints
 
     checkpoints.check_target(output, entry.FORCE.value)
     tensors = [lpips_weights.read_state_dict(path) for path in (backbone, heads)]

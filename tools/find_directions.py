@@ -28,13 +28,14 @@ import numpy as np
 from absl import flags
 from jax import Array
 
-from pmv_jax import directions, editing, entry
-from pmv_jax.checkpoints import load_generator
-from pmv_jax.demo import default_generator_directory
-from pmv_jax.directions import Direction
+from pmv_jax.checkpoints.demo import default_generator_directory
+from pmv_jax.checkpoints.orbax import load_generator
+from pmv_jax.commandline import run as entry
+from pmv_jax.edits import directions, editing
+from pmv_jax.edits.directions import Direction
 from pmv_jax.errors import InputError
-from pmv_jax.generator import Generator
-from tools import procedural_heads
+from pmv_jax.models.generator import Generator
+from tools.signed_distance_heads import heads as procedural_heads
 
 Scorer = Callable[[np.ndarray], Mapping[str, np.ndarray]]  # images [B, H, W, 3] -> {name: [B]}
 

@@ -37,7 +37,9 @@ from jax import Array
 from PIL import Image
 from tqdm import tqdm
 
-from pmv_jax import cameras, checkpoints, entry
+from pmv_jax import cameras
+from pmv_jax.checkpoints import orbax as checkpoints
+from pmv_jax.commandline import run as entry
 from pmv_jax.config import (
     BackboneConfig,
     DecoderConfig,
@@ -47,9 +49,9 @@ from pmv_jax.config import (
     SuperresolutionConfig,
 )
 from pmv_jax.errors import InputError
-from pmv_jax.generator import Generator, initialise
+from pmv_jax.models.generator import Generator, initialise
 from pmv_jax.rendering import compositing
-from tools import procedural_heads as heads
+from tools.signed_distance_heads import heads
 
 Params = dict[str, Any]
 

@@ -14,8 +14,8 @@ import numpy as np
 from jax import Array
 
 from pmv_jax.config import LatentConfig
-from pmv_jax.generator import Generator
-from pmv_jax.inversion import fitting
+from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.models.generator import Generator
 
 _STATISTICS_SAMPLES = 4096
 

@@ -17,15 +17,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pmv_jax import checkpoints, lpips_weights
+from pmv_jax.cameras import poses
+from pmv_jax.checkpoints import lpips as lpips_weights
+from pmv_jax.checkpoints import orbax as checkpoints
 from pmv_jax.config import GeneratorConfig, InversionConfig, LossConfig, from_dict, to_dict
 from pmv_jax.errors import InputError
-from pmv_jax.generator import Generator
-from pmv_jax.inversion import camera_search, fitting, latent, parameters, poses, pseudo_views, tuning
-from pmv_jax.inversion.optimisation import State
+from pmv_jax.inversion import camera as camera_search
+from pmv_jax.inversion import latent, pseudo_views, tuning
+from pmv_jax.inversion import tuned_weights as parameters
+from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.inversion.adam_loop import State
+from pmv_jax.inversion.image_run import Fitted, ImageRun, Progress, Stage, StageRecord
 from pmv_jax.inversion.pseudo_views import PseudoViews
-from pmv_jax.inversion.running import Fitted, ImageRun, Progress, Stage, StageRecord
-from pmv_jax.models.perceptual import Lpips
+from pmv_jax.models.generator import Generator
+from pmv_jax.models.lpips import Lpips
 
 _FORMAT = 1
 

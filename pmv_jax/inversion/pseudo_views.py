@@ -12,9 +12,9 @@ from jax import Array
 
 from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, PseudoViewConfig
-from pmv_jax.generator import Generator
 from pmv_jax.inversion import visibility
-from pmv_jax.inversion.fitting import Views
+from pmv_jax.inversion.view_fitting import Views
+from pmv_jax.models.generator import Generator
 
 _GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
 _EDGE = 0.05  # width by which what was observed grows over depth edges, in units of the image's size

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import optax
 
-from pmv_jax import losses
 from pmv_jax.config import JointConfig, LossConfig, OccludedConfig, TuningConfig
-from pmv_jax.inversion import fitting
+from pmv_jax.inversion import losses
+from pmv_jax.inversion import view_fitting as fitting
 
 
 def single_view_plan(config: TuningConfig, loss: LossConfig) -> fitting.Plan:

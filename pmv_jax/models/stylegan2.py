@@ -72,9 +72,7 @@ class SynthesisLayer(nn.Module):
     spatial_map: bool = False
 
     @nn.compact
-    def __call__(
-        self, x: Array, w: Array, noise_mode: NoiseMode = "const", inside: Array | None = None
-    ) -> Array:
+    def __call__(self, x: Array, w: Array, noise_mode: NoiseMode = "const", inside: Array | None = None) -> Array:
         fan_in = x.shape[-1]
         style = FullyConnected(fan_in, bias_init=1.0, name="affine")(w)
         weight = self.param("weight", nn.initializers.normal(1.0), (3, 3, fan_in, self.features))

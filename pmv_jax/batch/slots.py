@@ -1,0 +1,233 @@
+"""Many images at a time, on all devices of this process.
+
+A mesh has one axis, over images. Each device has slots, each slot an image that stands in a stage and at a step of its
+own; a call takes all that run the same program one chunk of steps further. Every device runs its own loop
+(`shard_map`), so that none waits for another inside of it, and within a device images are `vmap` lanes side by side or,
+on processors, which have work enough with one, one after the other (`lax.map`). Either way an image's program is the
+same whatever company it has.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from pmv_jax import cameras
+from pmv_jax.config import InversionConfig
+from pmv_jax.inversion import pipeline
+from pmv_jax.inversion.adam_loop import State
+from pmv_jax.inversion.image_run import ImageRun, Program, Stage
+from pmv_jax.models.generator import Generator
+
+Tree = Any
+
+LARGEST_DEFAULT = 8  # images a device; past this, more at a time only makes each result come later
+MEMORY_SHARE = 0.8  # of what is free may be used
+
+
+class OutOfMemory(Exception):
+    """A device has too little memory for as many images; those that were running are lost back to their saved state."""
+
+
+class Batch:
+    """Slots for images on devices.
+
+    Attributes:
+      size: images a device.
+      runs: what is in the slots, device by device; None where one is free.
+    """
+
+    def __init__(self, generator: Generator, size: int, devices: Sequence[jax.Device] | None = None) -> None:
+        devices = jax.local_devices() if devices is None else list(devices)
+        self.size, self._mesh = size, Mesh(np.array(devices), ("image",))
+        self._everywhere = self._replicate(generator)
+        self._generators = [_shard(self._everywhere, i) for i in range(len(devices))]
+        self._networks: dict[Program, Tree] = {}
+        self.runs: list[ImageRun | None] = [None] * (size * len(devices))
+
+    @property
+    def free(self) -> int | None:
+        """A free slot, on the device that has most of them; None if there is none."""
+        counts = [row.count(None) for row in self._rows()]
+        if not any(counts):
+            return None
+        device = int(np.argmax(counts))
+        return device * self.size + self._rows()[device].index(None)
+
+    def generator(self, slot: int) -> Generator:
+        """On the slot's device: what a method is to start from."""
+        return self._generators[slot // self.size]
+
+    def advance(self) -> list[tuple[int, Exception | None]]:
+        """Takes every image one chunk further.
+
+        Returns:
+          The slots whose images are at their end, or have failed, and why; they stay until the caller sets them free.
+
+        Raises:
+          OutOfMemory: see there. All slots are free then.
+        """
+        ended, groups = [], {}
+        for slot, run in enumerate(self.runs):
+            if run is not None:
+                groups.setdefault(run.stage.program, []).append(slot)
+        for program, slots in groups.items():
+            try:
+                outputs = self._call(program, slots)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                self.runs = [None] * len(self.runs)
+                raise OutOfMemory(str(error)) from error
+            for slot in slots:
+                problem = None
+                try:
+                    self.runs[slot].advance(*outputs[slot])
+                except Exception as error:  # whatever it is, it is this image's alone
+                    problem = error
+                if problem is not None or self.runs[slot].stage is None:
+                    ended.append((slot, problem))
+        return ended
+
+    def _call(self, program: Program, slots: list[int]) -> dict[int, tuple[State, Array]]:
+        """State and losses after a chunk, for the given slots, all of this program."""
+        inputs = {}
+        for slot in slots:
+            run = self.runs[slot]
+            inputs[slot] = _slot(run.stage, run.state, run.key, run.chunk)
+            run.state = None  # its memory is needed
+        state, (own, key, steps) = next(iter(inputs.values()))
+        idle = state, (own, key, jnp.zeros_like(steps))
+        devices = list(self._mesh.devices)
+        stacks = []
+        for index, device in enumerate(devices):
+            places = range(index * self.size, (index + 1) * self.size)
+            filler = jax.device_put(idle, device) if not all(place in inputs for place in places) else None
+            stacks.append(_stack([inputs.get(place, filler) for place in places]))
+        del inputs, idle, state
+        if program not in self._networks:
+            self._networks[program] = self._replicate(program.network())
+        sharding = NamedSharding(self._mesh, PartitionSpec("image"))
+        states, others = jax.tree.map(lambda *parts: _assemble(parts, sharding), *stacks)
+        del stacks
+        out = compiled(program, self._mesh)(states, others, self._everywhere, self._networks[program])
+        del states, others
+        jax.block_until_ready(out)
+        parts = [_unstack(_shard(out, index)) for index in range(len(devices))]
+        return {slot: parts[slot // self.size][slot % self.size] for slot in slots}
+
+    def _rows(self) -> list[list[ImageRun | None]]:
+        return [self.runs[i : i + self.size] for i in range(0, len(self.runs), self.size)]
+
+    def _replicate(self, tree: Tree) -> Tree:
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+
+
+@functools.cache
+def compiled(program: Program, mesh: Mesh) -> Callable[[State, Tree, Generator, Tree], tuple[State, Array]]:
+    """A program for one image as one for a batch [images, ...] that is sharded over a mesh, but for what all share."""
+    side_by_side = mesh.devices.flat[0].platform != "cpu"
+
+    def local(states: State, others: Tree, generator: Generator, network: Tree) -> tuple[State, Array]:
+        def one(slot: Tree) -> tuple[State, Array]:
+            state, (own, key, steps) = slot
+            return program(state, generator, network, own, jax.random.wrap_key_data(key), steps)
+
+        slots = states, others
+        return jax.vmap(one)(slots) if side_by_side else jax.lax.map(one, slots)
+
+    alone, shared = PartitionSpec("image"), PartitionSpec()
+    run = jax.shard_map(local, mesh=mesh, in_specs=(alone, alone, shared, shared), out_specs=alone, check_vma=False)
+    return jax.jit(run, donate_argnums=0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Memory
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def default_size(one: int, images: int) -> int:
+    """How many images to take at a time on each local device, of so many `images` for each.
+
+    Args:
+      one: `memory` of a single image. To take it for each image is cautious: what a batch shares is counted again.
+    """
+    fits = math.floor(MEMORY_SHARE * free_memory() / one)
+    return max(1, min(fits, images, LARGEST_DEFAULT))
+
+
+def memory(generator: Generator, config: InversionConfig, size: int) -> int:
+    """Bytes on a device that a batch of `size` images takes, while it runs."""
+    camera = cameras.look_at(0.0, 0.0)
+    image = jnp.zeros((*(generator.config.image_resolution,) * 2, 3))
+    stage = next(pipeline.stages(image, camera, generator, config))
+    slot = _slot(stage, stage.start, jax.random.key(0), 0)
+    states, others = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *jnp.shape(x)), jnp.result_type(x)), slot)
+    mesh = Mesh(np.array(jax.local_devices()[:1]), ("image",))
+    program = compiled(stage.program, mesh).lower(states, others, generator, stage.program.network()).compile()
+    usage = program.memory_analysis()
+    running = usage.argument_size_in_bytes + usage.output_size_in_bytes + usage.temp_size_in_bytes
+    return running - usage.alias_size_in_bytes + size * sum(x.nbytes for x in jax.tree.leaves(stage.own))
+
+
+def free_memory() -> int:
+    """Bytes that are free on each local device."""
+    device = jax.local_devices()[0]
+    statistics = device.memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics["bytes_in_use"]
+    return _free_host_memory() // len(jax.local_devices())
+
+
+def _free_host_memory() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):  # no Linux
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    try:  # what a container is granted
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        free = min(free, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    except (OSError, ValueError):
+        pass
+    return free
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Between images and batches
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _slot(stage: Stage, state: State, key: Array, steps: int) -> Tree:
+    return state, (stage.own, jax.random.key_data(key), jnp.int32(steps))
+
+
+@jax.jit
+def _stack(slots: list[Tree]) -> Tree:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *slots)
+
+
+@jax.jit
+def _unstack(tree: Tree) -> list[Tree]:
+    return [jax.tree.map(lambda leaf: leaf[i], tree) for i in range(jax.tree.leaves(tree)[0].shape[0])]  # noqa: B023
+
+
+def _assemble(parts: Sequence[Array], sharding: NamedSharding) -> Array:
+    """One array from those of the mesh's devices, without a copy."""
+    shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    return jax.make_array_from_single_device_arrays(shape, sharding, list(parts))
+
+
+def _shard(tree: Tree, index: int) -> Tree:
+    """The part of sharded or replicated arrays that lies on one of the mesh's devices, without a copy."""
+    return jax.tree.map(lambda leaf: leaf.addressable_shards[index].data, tree)

@@ -1,0 +1,187 @@
+"""From an entry of a command line or manifest to what an inversion takes: a crop, and what is known of its camera.
+
+JAX and what needs it are imported inside functions: what is wrong with a file is found before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from pmv_jax.cameras.files import find_problem, load_camera
+from pmv_jax.config import GeneratorConfig, InversionConfig, override, to_dict
+from pmv_jax.errors import InputError
+from pmv_jax.images import open_image, to_square
+from pmv_jax.inputs.manifest import Entry
+
+if TYPE_CHECKING:
+    from pmv_jax.faces.portrait import Portrait
+
+
+@dataclasses.dataclass(frozen=True)
+class Photograph:
+    """An entry whose files have been read.
+
+    Attributes:
+      picture: mode RGB, or F in [0, 255].
+      camera: [25]; None where it has to be found.
+      config: the recipe with the entry's own settings.
+    """
+
+    entry: Entry
+    picture: Image.Image
+    camera: np.ndarray | None
+    config: InversionConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What is to be inverted.
+
+    Attributes:
+      image: [H, W, 3] in [-1, 1].
+      guess: [25], near which the camera is; None where nothing is known of it.
+      portrait: the face that was found; None where the picture was taken as it is.
+    """
+
+    photograph: Photograph
+    image: np.ndarray
+    guess: np.ndarray | None
+    portrait: Portrait | None
+
+    @property
+    def camera(self) -> np.ndarray | None:
+        return self.photograph.camera
+
+    def request(self, generator: str) -> dict[str, Any]:
+        """Plain data that differs wherever the result would."""
+        return {
+            "image": hashlib.sha256(self.image.tobytes()).hexdigest(),
+            "camera": None if self.camera is None else self.camera.tolist(),
+            "landmarks": None if self.portrait is None else self.portrait.landmarks.tolist(),
+            "generator": generator,
+            "config": to_dict(self.photograph.config),
+        }
+
+    def write_alignment(self, directory: Path, generator: Any, camera: np.ndarray) -> None:
+        """Pictures and figures of how the face was found, and of the camera [25] that came of it; nothing where none
+        was found."""
+        if self.portrait is None:
+            return
+        from pmv_jax.faces.drawing import write_alignment
+        from pmv_jax.inversion.camera import average_head
+
+        head = np.asarray(average_head(generator, camera))
+        write_alignment(directory, self.photograph.picture, self.portrait, self.image, head, camera)
+
+
+def read(entry: Entry, config: InversionConfig) -> Photograph:
+    """Reads the files of an entry.
+
+    Raises:
+      InputError: a file is missing or damaged, settings are wrong, or options exclude each other.
+    """
+    config = override(config, entry.settings)
+    given = {
+        "--camera": entry.camera is not None,
+        "--landmarks": entry.landmarks is not None,
+        "--face": entry.face is not None,
+        "--noalign": not entry.align and entry.camera is None,
+    }
+    names = [name for name, is_given in given.items() if is_given]
+    with _local(entry.image) as path:
+        picture = open_image(path)
+    if len(names) > 1:
+        raise InputError(f"{' and '.join(names)} exclude each other; each says in its own way where the face is")
+    return Photograph(entry, picture, _camera(entry), config)
+
+
+def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) -> Target:
+    """Crops a photograph as the generator wants it.
+
+    Args:
+      force: go on with a doubtful face.
+
+    Raises:
+      InputError: no face, or a doubtful one.
+    """
+    entry, picture, resolution = photograph.entry, photograph.picture, family.image_resolution
+    portrait = None
+    if photograph.camera is None and entry.align:
+        portrait = _find_face(entry, picture, family, photograph.config, force)
+    if portrait is None:
+        return Target(photograph, to_square(picture, resolution), None, None)
+    return Target(photograph, portrait.crop(picture, resolution), portrait.pose.camera, portrait)
+
+
+def _camera(entry: Entry) -> np.ndarray | None:
+    if entry.camera is None:
+        return None
+    if isinstance(entry.camera, str):
+        with _local(entry.camera) as path:
+            return load_camera(path, entry.image)
+    camera = np.array(entry.camera)
+    problem = "is not 25 numbers" if camera.shape != (25,) else find_problem(camera)
+    if problem:
+        raise InputError(f"camera of {entry.image}: {problem}")
+    return camera.astype(np.float32)
+
+
+def _find_face(
+    entry: Entry, picture: Image.Image, family: GeneratorConfig, config: InversionConfig, force: bool
+) -> Portrait | None:
+    """The face to invert; None where the central square has to do, which a warning then says."""
+    from pmv_jax.faces import detection, landmark_files, portrait
+
+    about = {
+        "pivot": family.camera_pivot,
+        "radius": family.camera_radius,
+        "focal": family.camera_focal,
+        "yaw_range": config.camera.yaw_range,
+        "force": force,
+    }
+    if entry.landmarks is not None:
+        with _local(entry.landmarks) as path:
+            landmarks = landmark_files.load_landmarks(path)
+        found = portrait.from_landmarks(picture, entry.image, landmarks, **about)
+    elif entry.face is None and not detection.is_available():
+        warnings.warn(
+            "face detection is not installed (pip install 'pmv_jax[face]'); "
+            "taking the central square and searching for the camera",
+            stacklevel=2,
+        )
+        return None
+    else:
+        found = portrait.from_detection(picture, entry.image, entry.face, **about)
+    if found.is_ambiguous and entry.face is None:
+        warnings.warn(
+            f"{entry.image}: {len(found.faces)} faces, two or more nearly as large; taking the largest, see faces.png "
+            "in the result for the numbers that --face takes",
+            stacklevel=2,
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _local(path: str) -> Iterator[Path]:
+    """A file's local path; a remote one is fetched for the time being."""
+    if "://" not in path:
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.rsplit("/", 1)[1]
+        try:
+            copy.write_bytes(epath.Path(path).read_bytes())
+        except Exception as error:  # every store has errors of its own
+            raise InputError(f"{path}: cannot be fetched ({error}); check the path and the permissions") from error
+        yield copy

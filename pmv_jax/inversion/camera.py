@@ -1,0 +1,220 @@
+"""Stage 0, when no camera is given: the generator is asked which camera, and which head, make such a picture.
+
+It draws heads and cameras at random and renders them small; then pose and code are regressed on what the pictures look
+like (kernel ridge regression on oriented gradients), and read off for the photograph. A round of refinement does the
+same with heads and cameras drawn around the estimate, as far as it may still be off. Regression answers with the mean
+of all heads and cameras that look like the photograph, where a descent stops at one of them: a turned face and another
+head's frontal one are hard to tell apart by the difference of pixels.
+
+Where landmarks have said what the camera is, the first draw is around that camera already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from pmv_jax.cameras.poses import of_camera, to_camera
+from pmv_jax.config import CameraSearchConfig
+from pmv_jax.inversion import adam_loop as optimisation
+from pmv_jax.inversion import latent
+from pmv_jax.models.generator import Generator
+
+_BANDWIDTH = 0.3  # of the Gaussian kernel: times the squared distance, in mean squared distances from the mean
+_RIDGE = 0.01
+_BINS = 8  # directions of gradients
+_WINDOW = 0.5  # standard deviation of the window around the face, in half picture sizes
+
+
+class Estimate(NamedTuple):
+    """What is known of a picture: a draw of heads and cameras comes from it, and a regression makes a narrower one.
+
+    Attributes:
+      pose: [5], see poses.py.
+      pose_width: [5], standard deviations.
+      code: w [w_dim].
+      code_width: [], in standard deviations of random codes.
+    """
+
+    pose: Array
+    pose_width: Array
+    code: Array
+    code_width: Array
+
+
+@jax.jit
+def random_codes(generator: Generator) -> Array:
+    """The random codes [N, w_dim] that draws are made of."""
+    return latent.random_codes(generator, to_camera(jnp.zeros(2), generator.config))
+
+
+def unknown(codes: Array, config: CameraSearchConfig) -> Estimate:
+    """Nothing is known but the ranges of yaw and pitch, and random codes [N, w_dim]."""
+    angles = jnp.array([config.yaw_range, config.pitch_range]) / jnp.sqrt(3.0)  # of a uniform distribution
+    crop = jnp.array([config.roll_width, config.shift_width, config.shift_width])
+    return Estimate(jnp.zeros(5), jnp.concatenate([angles, crop]), codes.mean(0), jnp.ones(()))
+
+
+def start(estimate: Estimate) -> optimisation.State:
+    """State before the first round."""
+    return optimisation.State(estimate, (), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+
+
+def around(guess: Array, codes: Array, config: CameraSearchConfig) -> Estimate:
+    """The camera [25] is about `guess`, as landmarks say; they know roll and shift better than the rest."""
+    width = config.guess_width * jnp.array([1.0, 1.0, 0.05, 0.05, 0.05])
+    return Estimate(of_camera(guess), width, codes.mean(0), jnp.ones(()))
+
+
+@jax.jit
+def average_head(generator: Generator, camera: Array) -> Array:
+    """The generator's average head from a camera [25] -> [H, W, 3], to be compared with a photograph."""
+    mean = latent.statistics(generator, camera).mean
+    return generator.synthesis(jnp.tile(mean, (1, generator.config.num_ws, 1)), camera[None])["image"][0]
+
+
+class Examples(NamedTuple):
+    """N heads from V cameras each: poses [N, V, 5], codes [N, w_dim], and what they look like, features [N, V, F]."""
+
+    poses: Array
+    codes: Array
+    features: Array
+
+
+@functools.partial(jax.jit, static_argnames=("heads", "views", "resolution"))
+def draw(
+    estimate: Estimate, codes: Array, generator: Generator, key: Array, *, heads: int, views: int, resolution: int
+) -> Examples:
+    """Draws `heads` heads with `views` cameras each from an estimate: codes around its code as random ones [N, w_dim]
+    scatter around their mean, poses uniformly. The first draw of a search is the same for all pictures."""
+    code_key, pose_key = jax.random.split(key)
+    drawn = codes[jax.random.choice(code_key, len(codes), (heads,), replace=False)]
+    drawn = estimate.code + estimate.code_width * (drawn - codes.mean(0))
+    uniform = jnp.sqrt(3.0) * jax.random.uniform(pose_key, (heads, views, 5), minval=-1.0)
+    poses = estimate.pose + estimate.pose_width * uniform
+    pictures = _pictures(generator, drawn, to_camera(poses, generator.config), resolution)
+    return Examples(poses, drawn, jax.vmap(jax.vmap(_features))(pictures))
+
+
+@functools.partial(jax.jit, static_argnames=("resolution",))
+def answer(examples: Examples, estimate: Estimate, image: Array, *, resolution: int) -> tuple[Estimate, Array]:
+    """The narrower estimate that examples drawn from one make for an image [H, W, 3], by kernel ridge regression.
+
+    Also how far the image is from the nearest example: mean squared difference of the features.
+    """
+    poses, codes, features = examples
+    heads, views, _ = poses.shape
+    seen = _features(jax.image.resize(image, (resolution, resolution, 3), "bilinear"))
+    yaw, others = poses[..., :1], poses[..., 1:]
+    shared = jnp.broadcast_to(codes[:, None], (heads, views, codes.shape[1]))
+    answers = jnp.concatenate([jnp.sin(yaw), jnp.cos(yaw), others, shared], axis=-1)  # a yaw may go all around
+    value, error = _regress(features, answers, seen)
+    pose = jnp.concatenate([jnp.arctan2(value[0], value[1])[None], value[2:6]])
+    width = jnp.concatenate([jnp.hypot(error[0], error[1])[None], error[2:6]])
+    spread = jnp.sqrt(jnp.mean(jnp.var(codes, axis=0)))
+    code_width = estimate.code_width * jnp.minimum(jnp.sqrt(jnp.mean(error[6:] ** 2)) / spread, 1.0)
+    unlike = jnp.min(jnp.mean(jnp.square(features - seen), axis=-1))
+    return Estimate(pose, jnp.minimum(width, estimate.pose_width), value[6:], code_width), unlike
+
+
+@functools.partial(jax.jit, static_argnames=("heads", "views", "resolution"))
+def run(
+    state: optimisation.State,
+    generator: Generator,
+    image: Array,
+    key: Array,
+    steps: int | Array,
+    *,
+    heads: int,
+    views: int,
+    resolution: int,
+) -> tuple[optimisation.State, Array]:
+    """`steps` rounds on an estimate, CHUNK at most, each with its own key `fold_in(key, i)`.
+
+    Args:
+      state: its variables are the estimate.
+      image: [H, W, 3].
+      heads, views, resolution: of each draw.
+
+    Returns:
+      The new state, and what `answer` says of each round [CHUNK], zero past the last.
+    """
+    codes = random_codes(generator)
+
+    def take_round(i: Array, carry: tuple[optimisation.State, Array]) -> tuple[optimisation.State, Array]:
+        state, unlike = carry
+        own = jax.random.fold_in(key, state.step)
+        sizes = {"heads": heads, "views": views, "resolution": resolution}
+        examples = draw(state.variables, codes, generator, own, **sizes)
+        estimate, distance = answer(examples, state.variables, image, resolution=resolution)
+        return state.replace(variables=estimate, step=state.step + 1), unlike.at[i].set(distance)
+
+    return jax.lax.fori_loop(0, steps, take_round, (state, jnp.zeros(optimisation.CHUNK)))
+
+
+def _pictures(generator: Generator, codes: Array, views: Array, resolution: int) -> Array:
+    """Codes [N, w_dim], cameras [N, V, 25] -> raw pictures [N, V, n, n, 3]."""
+    rendering = dataclasses.replace(generator.config.rendering, neural_resolution=resolution)
+    small = generator.replace(config=dataclasses.replace(generator.config, rendering=rendering))
+    apply = functools.partial(small.model.apply, small.variables)
+
+    def one(drawn: tuple[Array, Array]) -> Array:
+        code, views = drawn
+        planes = apply(jnp.tile(code, (1, generator.config.num_ws, 1)), method="planes")
+        return jax.lax.map(lambda camera: apply(planes, camera[None], method="render")[0][0, ..., :3], views)
+
+    return jax.lax.map(one, (codes, views))
+
+
+def _features(image: Array) -> Array:
+    """Oriented gradients (N. Dalal, B. Triggs, CVPR 2005) of [n, n, 3] -> [F].
+
+    The strongest channel's gradient at every pixel is shared out among directions and pooled over cells of two pixels,
+    each cell scaled to length one, so that neither light nor complexion counts; a window fades out what is not face.
+    """
+    image = (image - image.mean((0, 1))) / (image.std((0, 1)) + 1e-2)
+    right, down = jnp.diff(image, axis=1)[:-1], jnp.diff(image, axis=0)[:, :-1]
+    strongest = jnp.argmax(right**2 + down**2, axis=-1, keepdims=True)
+    right, down = (jnp.take_along_axis(x, strongest, axis=-1)[..., 0] for x in (right, down))
+    angles = 2 * jnp.pi * jnp.arange(_BINS) / _BINS
+    along = right[..., None] * jnp.cos(angles) + down[..., None] * jnp.sin(angles)
+    length = jnp.sqrt(right**2 + down**2)[..., None] + 1e-6
+    shares = jnp.maximum(along, 0) ** 2 / length
+    count = image.shape[0] // 2
+    place = jnp.arange(shares.shape[0])[:, None]
+    pool = jnp.maximum(1 - jnp.abs(place - jnp.linspace(0, shares.shape[0] - 1, count)) * count / shares.shape[0], 0)
+    cells = jnp.einsum("hwk,ha,wb->abk", shares, pool, pool)
+    cells = cells / jnp.sqrt(jnp.sum(cells**2, axis=-1, keepdims=True) + 0.16)
+    window = jnp.exp(-(jnp.linspace(-1, 1, count) ** 2) / (2 * _WINDOW**2))
+    return (cells * window[:, None, None] * window[:, None]).ravel()
+
+
+def _regress(features: Array, answers: Array, seen: Array) -> tuple[Array, Array]:
+    """Kernel ridge regression.
+
+    Args:
+      features, answers: [N, V, F] and [N, V, D] of N groups of V examples.
+      seen: [F] of the example to answer for.
+
+    Returns:
+      The answer [D], and its standard deviation [D] over the examples, each answered for without its own group.
+    """
+    groups, views, size = answers.shape
+    mean, known = answers.mean((0, 1)), features.reshape(groups * views, -1)
+    centre = known.mean(0)
+    known, asked = known - centre, seen - centre
+    bandwidth = _BANDWIDTH / jnp.mean(jnp.sum(known**2, axis=1))
+    squares = jnp.sum(known**2, axis=1)
+    kernel = jnp.exp(-bandwidth * (squares[:, None] + squares - 2 * known @ known.T))
+    inverse = jnp.linalg.inv(kernel + _RIDGE * jnp.eye(len(known)))
+    weights = inverse @ (answers - mean).reshape(-1, size)
+    value = mean + jnp.exp(-bandwidth * jnp.sum((known - asked) ** 2, axis=1)) @ weights
+    index = jnp.arange(groups)
+    blocks = inverse.reshape(groups, views, groups, views)[index, :, index]
+    left_out = jnp.linalg.solve(blocks, weights.reshape(groups, views, size))
+    return value, jnp.sqrt(jnp.mean(left_out**2, axis=(0, 1)))

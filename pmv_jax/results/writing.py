@@ -1,0 +1,218 @@
+"""Writes the result directory of one inversion: pictures, video, depth, settings, figures and the tuned generator."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from pmv_jax import images
+from pmv_jax.cameras import paths as camera_paths
+from pmv_jax.checkpoints import lpips as lpips_weights
+from pmv_jax.config import LossConfig, to_dict
+from pmv_jax.errors import InputError
+from pmv_jax.evaluation import metrics
+from pmv_jax.images import video
+from pmv_jax.inversion.pipeline import Inversion
+from pmv_jax.meshes import extraction as meshing
+from pmv_jax.meshes import files as mesh_files
+from pmv_jax.models import frames
+from pmv_jax.models import lpips as perceptual
+from pmv_jax.results import report
+
+# Directions of the views that the report turns through, radians; views.png shows the middle row and column.
+YAWS = (-0.6, -0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45, 0.6)
+PITCHES = (-0.3, -0.15, 0.0, 0.15, 0.3)
+SWEEP_YAWS = YAWS[::2]
+ORBIT_FRAMES, ORBIT_FPS = 60, 24
+MESH_RESOLUTION = 128  # points of the grid along a side: a second's work
+REPORT_FACES = 20_000
+_SHEET_WIDTH = 1280
+
+
+def write_result(
+    directory: Path,
+    inversion: Inversion,
+    image: np.ndarray,
+    progress: frames.Progress | None = None,
+    title: str = "Inversion",
+    peak_memory: int | None = None,
+) -> dict[str, Any]:
+    """Renders an inversion and writes every file of its result.
+
+    Args:
+      directory: existing and empty.
+      inversion: the inverted image.
+      image: what was inverted [H, W, 3] in [-1, 1], at the generator's resolution.
+      progress: called with the number of views rendered so far and of all.
+      title: of the report.
+      peak_memory: bytes that the inversion took; None is the most that this process ever used.
+
+    Returns:
+      What `metrics.json` holds.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    grid, orbit = grid_cameras(inversion), orbit_cameras(inversion)
+    cameras = np.concatenate([inversion.camera[None], grid, orbit])
+    rendered = frames.render_views(inversion.render, cameras, progress)
+
+    reconstruction, depth = next(rendered)
+    turned = [meshing.View(*next(rendered), camera) for camera in grid]
+    size = frames.shown_size(len(image))
+    video.write_video(directory / "orbit.mp4", [frames.scale(view, size) for view, _ in rendered], ORBIT_FPS)
+
+    coloured_depth = images.colour_depth(depth)
+    normals = frames.normals(depth, inversion.camera)
+    images.save_image(directory / "input.png", image)
+    images.save_image(directory / "reconstruction.png", reconstruction)
+    images.save_image(directory / "depth.png", images.resize(coloured_depth, image.shape[:2]))
+    np.save(directory / "depth.npy", depth)
+    images.save_image(directory / "views.png", _views_sheet(image, reconstruction, coloured_depth, turned))
+    pseudo_views = _pseudo_views(inversion)
+    _write_pseudo_views(directory / "pseudo_views", pseudo_views)
+    mesh = _mesh(inversion, turned)
+    if mesh is not None:
+        mesh_files.write_mesh(directory / "mesh.glb", mesh)
+    inversion.save(directory / "inversion")
+    figures, config = measure(inversion, image, reconstruction, peak_memory), to_dict(inversion.config)
+    page = report.Report(
+        title=title,
+        image=image,
+        reconstruction=reconstruction,
+        depth=images.resize(coloured_depth, image.shape[:2]),
+        normals=images.resize(normals, image.shape[:2]),
+        turntable=report.Turntable(YAWS, PITCHES, [view.image for view in turned]),
+        pseudo_views=pseudo_views,
+        mesh=None if mesh is None else meshing.decimate(mesh, REPORT_FACES),
+        losses={stage.name: stage.losses for stage in inversion.stages},
+        figures=figures,
+        config=config,
+    )
+    report.write_report(directory / "report.html", page)
+    _write_json(directory / "config.json", config)
+    _write_json(directory / "metrics.json", figures)
+    return figures
+
+
+def measure(
+    inversion: Inversion, image: np.ndarray, reconstruction: np.ndarray, peak_memory: int | None = None
+) -> dict[str, Any]:
+    """The contents of `metrics.json`, as plain data. A figure that is not finite or not known is None.
+
+    Args:
+      inversion: for its camera, seed and stages.
+      image, reconstruction: [H, W, 3] in [-1, 1].
+      peak_memory: see `write_result`.
+    """
+    figures = {name: float(jax.jit(function)(image, reconstruction)) for name, function in _METRICS.items()}
+    return {
+        **{name: _finite(value) for name, value in figures.items()},
+        "lpips": _lpips(inversion.config.loss, image, reconstruction),
+        "camera": [float(value) for value in inversion.camera],
+        "seed": inversion.config.seed,
+        "device": jax.devices()[0].device_kind,
+        "peak_memory_bytes": peak_memory_bytes() if peak_memory is None else peak_memory,
+        "stages": [
+            {
+                "name": stage.name,
+                "steps": stage.steps,
+                "seconds": round(stage.seconds, 3),
+                "loss_first": _finite(stage.loss_first),
+                "loss_last": _finite(stage.loss_last),
+            }
+            for stage in inversion.stages
+        ],
+    }
+
+
+def _lpips(config: LossConfig, image: np.ndarray, reconstruction: np.ndarray) -> float | None:
+    """LPIPS of two images, whatever the loss was, by the network whose weights are configured; None if none are."""
+    lpips = lpips_weights.configured(config)
+    if lpips is None:
+        return None
+    with jax.default_matmul_precision("highest"):  # accelerators would round operands to ten bits
+        return _finite(float(jax.jit(perceptual.distance)(lpips, reconstruction, image)))
+
+
+def peak_memory_bytes() -> int:
+    """Most memory in use so far: of the accelerator where there is one, of this process otherwise."""
+    statistics = jax.devices()[0].memory_stats()
+    if statistics and "peak_bytes_in_use" in statistics:
+        return statistics["peak_bytes_in_use"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # bytes there, KiB elsewhere
+
+
+def grid_cameras(inversion: Inversion) -> np.ndarray:
+    """Cameras over all YAWS for each of PITCHES [len(PITCHES) * len(YAWS), 25]."""
+    pitches, yaws = (angles.ravel() for angles in np.meshgrid(PITCHES, YAWS, indexing="ij"))
+    return camera_paths.around_head(inversion.generator.config, yaws, pitches, focal=float(inversion.camera[16]))
+
+
+def orbit_cameras(inversion: Inversion) -> np.ndarray:
+    """The path of orbit.mp4 [ORBIT_FRAMES, 25]."""
+    return camera_paths.orbit(inversion.generator.config, ORBIT_FRAMES, focal=float(inversion.camera[16]))
+
+
+def _views_sheet(
+    image: np.ndarray, reconstruction: np.ndarray, depth: np.ndarray, turned: list[meshing.View]
+) -> np.ndarray:
+    directions = [(yaw, pitch) for pitch in PITCHES for yaw in YAWS]
+    at = {direction: view.image for direction, view in zip(directions, turned, strict=True)}
+    yaws = [(f"yaw {yaw:+.2f}", at[yaw, 0.0]) for yaw in SWEEP_YAWS]
+    pitches = [(f"pitch {pitch:+.2f}", at[0.0, pitch]) for pitch in PITCHES]
+    top = [("input", image), ("reconstruction", reconstruction), ("depth (near is bright)", depth)]
+    return images.contact_sheet([top, yaws, pitches], _SHEET_WIDTH)
+
+
+def _mesh(inversion: Inversion, turned: list[meshing.View]) -> meshing.Mesh | None:
+    """The head's mesh, coloured by the views at the grid's middle and ends; None, with a warning, without a surface."""
+    middle, front = len(PITCHES) // 2, len(YAWS) // 2
+    row = turned[middle * len(YAWS) : (middle + 1) * len(YAWS)]
+    views = [row[front], *row[::2], turned[front], turned[-1 - front]]
+    look_up = meshing.field(inversion.generator, inversion.ws)
+    try:
+        box_size = inversion.generator.config.rendering.box_size
+        return meshing.head_mesh(look_up, views, resolution=MESH_RESOLUTION, box_size=box_size)
+    except InputError as error:
+        warnings.warn(f"no mesh.glb: {error}", stacklevel=2)
+        return None
+
+
+def _pseudo_views(inversion: Inversion) -> list[dict[str, np.ndarray]]:
+    """What the joint tuning was shown: for each view its pictures by name."""
+    if inversion.pseudo_views is None:
+        return []
+    views = inversion.pseudo_views
+    return [
+        {"warp": warp, "visibility": np.repeat(2 * visibility[..., None] - 1, 3, axis=-1), "blend": blend}
+        for warp, visibility, blend in zip(*map(np.asarray, (views.warp, views.visibility, views.blend)), strict=True)
+    ]
+
+
+def _write_pseudo_views(directory: Path, views: list[dict[str, np.ndarray]]) -> None:
+    if views:
+        directory.mkdir()
+    for index, pictures in enumerate(views):
+        for name, picture in pictures.items():
+            images.save_image(directory / f"{index:02}_{name}.png", picture)
+
+
+_METRICS = {"psnr": metrics.psnr, "ssim": metrics.ssim, "ms_ssim": metrics.ms_ssim}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,238 @@
+"""`python -m pmv_jax.invert` as a user runs it, from another folder."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from pmv_jax.cameras import look_at
+from pmv_jax.checkpoints.orbax import save_generator
+from pmv_jax.config import BackboneConfig, DecoderConfig, GeneratorConfig, RenderingConfig, SuperresolutionConfig
+from pmv_jax.faces import detection
+from pmv_jax.models.generator import initialise
+
+ROOT = Path(__file__).parents[2]
+
+
+def invert(cwd: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pmv_jax.invert", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Good and bad inputs."""
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "good.png")
+    good = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(good[:3000])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("hello")
+    Image.new("RGB", (1, 1)).save(tmp_path / "pixel.png")
+    camera = np.asarray(look_at(0.1, 0.0))
+    np.save(tmp_path / "good.npy", camera)
+    np.save(tmp_path / "short.npy", camera[:24])
+    np.save(tmp_path / "nan.npy", np.full(25, np.nan))
+    np.save(tmp_path / "zero.npy", np.zeros(25))
+    (tmp_path / "four.txt").write_text("1 2\n3 4\n5 6\n7 8\n")
+    Image.new("RGB", (48, 48)).save(
+        tmp_path / "moving.gif", save_all=True, append_images=[Image.new("RGB", (48, 48), "red")]
+    )
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "recipe.py").write_text("def config():\n    return 3\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "--image is missing"),
+        ("--image", "image"),
+        ("--imag good.png", "'imag'. Did you mean: image"),
+        ("--image good.png more.png", "unexpected argument 'more.png'"),
+        ("--image none.png", "none.png: no such file"),
+        ("--image .", "directory"),
+        ("--image empty.png", "empty.png: is empty"),
+        ("--image text.png", "text.png: is not a PNG, JPEG or WebP"),
+        ("--image cut.png", "cut.png: cannot be decoded"),
+        ("--image pixel.png", "pixel.png: is 1x1 pixels"),
+        ("--image good.png --camera none.npy", "none.npy: no such file"),
+        ("--image good.png --camera good.png", "good.png: unknown kind of file"),
+        ("--image good.png --camera short.npy", "short.npy: has shape [24]"),
+        ("--image good.png --camera nan.npy", "nan.npy: has values that are not finite"),
+        ("--image good.png --camera zero.npy", "zero.npy: the last row"),
+        ("--image moving.gif", "moving.gif: is a GIF, not a PNG, JPEG or WebP"),
+        ("--image good.png --landmarks none.txt", "none.txt: no such file"),
+        ("--image good.png --landmarks four.txt", "four.txt: has 8 numbers instead of 10"),
+        ("--image good.png --camera good.npy --landmarks four.txt", "--camera and --landmarks exclude each other"),
+        ("--image good.png --face 0", "--face=0"),
+        ("--image good.png --noalign --face 2", "exclude each other"),
+        ("--image good.png --generator nowhere", "nowhere: no such directory"),
+        ("--image good.png --generator taken", "taken: holds no generator"),
+        ("--image good.png --config none.py", "none.py: no such file"),
+        ("--image good.png --config recipe.py", "must return"),
+        ("--image good.png --set tunning.steps=3", "did you mean 'tuning'?"),
+        ("--image good.png --set tuning.steps=many", "tuning.steps"),
+        ("--image good.png --set tuning.steps", "expected key=value"),
+        ("--image good.png --seed x", "--seed=x"),
+        ("--image good.png --out taken", "taken: exists"),
+        ("--image good.png --out good.png/below", "is no directory"),
+        ("--image good.png --force --resume", "exclude each other"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(folder, arguments, message):
+    before = sorted(folder.rglob("*"))
+    done = invert(folder, *arguments.split())
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == "" and len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_help(tmp_path):
+    done = invert(tmp_path, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for flag in "image camera face landmarks align generator config set out seed force resume".split():
+        assert f"--{flag} " in done.stdout
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Whole runs, with a generator and step counts that make them short
+# ---------------------------------------------------------------------------------------------------------------------
+
+TINY = GeneratorConfig(
+    z_dim=16,
+    w_dim=16,
+    image_resolution=64,
+    backbone=BackboneConfig(plane_resolution=16, plane_channels=8, channel_base=256, channel_max=16),
+    decoder=DecoderConfig(hidden_features=16, output_features=8),
+    rendering=RenderingConfig(neural_resolution=32, coarse_samples=6, fine_samples=6),
+    superresolution=SuperresolutionConfig(input_resolution=32, block_channels=(8, 8), block_upsamples=(False, True)),
+)
+SHORT = (
+    "latent.steps=4", "tuning.steps=4", "joint.steps=4", "pseudo_views.count=2",
+    "camera.heads=4", "camera.refine_heads=4", "camera.views=2", "camera.resolution=16",
+)  # fmt: skip
+FILES = (
+    "input.png reconstruction.png views.png orbit.mp4 depth.png depth.npy report.html config.json metrics.json "
+    "inversion"
+)
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    """A folder with a picture, a tiny generator, and the result of one run, `first`, whose output is in `first.log`."""
+    folder = tmp_path_factory.mktemp("studio")
+    y, x = np.mgrid[0:80, 0:96] / 80
+    pixels = 127 + 120 * np.sin(np.stack([6 * x, 5 * y, 4 * x * y], -1))
+    Image.fromarray(pixels.astype(np.uint8)).save(folder / "me.png")
+    save_generator(folder / "generator", initialise(TINY, jax.random.key(0)), provenance={})
+    done = short_invert(folder, "first")
+    assert done.returncode == 0, done.stderr
+    (folder / "first.log").write_text(done.stdout + done.stderr)
+    return folder
+
+
+def arguments_for(out: str) -> list[str]:
+    overrides = [text for setting in SHORT for text in ("--set", setting)]
+    return ["--image", "me.png", "--noalign", "--generator", "generator", "--seed", "3", "--out", out, *overrides]
+
+
+def environment_for(folder: Path) -> dict[str, str]:
+    # Nearly all the time of a short run is compilation: keep what is compiled, and optimise it less.
+    return {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+
+
+def short_invert(folder: Path, out: str, *arguments: object) -> subprocess.CompletedProcess:
+    return invert(folder, *arguments_for(out), *arguments, **environment_for(folder))
+
+
+def contents(result: Path) -> dict[str, bytes]:
+    """What must be the same in every run: all pictures, the video and the depth."""
+    kinds = (".png", ".mp4", ".npy")
+    return {str(path.relative_to(result)): path.read_bytes() for path in result.rglob("*") if path.suffix in kinds}
+
+
+def test_result_is_complete(studio):
+    result = studio / "first"
+    names = {path.name for path in result.iterdir()} - {"mesh.glb"}  # random weights need not have a surface
+    assert names == {*FILES.split(), "pseudo_views"}
+    assert not (studio / "first.partial").exists()
+    figures = json.loads((result / "metrics.json").read_text())
+    assert figures["psnr"] > 5 and figures["seed"] == 3 and len(figures["camera"]) == 25
+    assert {"latent", "tuning", "joint"} <= {stage["name"] for stage in figures["stages"]}
+    assert all(stage["loss_last"] is not None for stage in figures["stages"])
+    assert json.loads((result / "config.json").read_text())["latent"]["steps"] == 4
+    assert np.isfinite(np.load(result / "depth.npy")).all()
+    assert Image.open(result / "input.png").size == (64, 64)
+    log = (studio / "first.log").read_text()
+    assert "96x80, not square" in log and "PSNR" in log and str(result) in log
+
+
+@pytest.mark.skipif(not detection.is_available(), reason="needs pip install 'pmv_jax[face]'")
+def test_no_face_is_one_line_with_a_way_on(studio):
+    done = invert(studio, "--image", "me.png", "--generator", "generator", "--out", "nobody", **environment_for(studio))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "me.png: no face found" in done.stderr and "--noalign" in done.stderr
+    assert not (studio / "nobody").exists() and not (studio / "nobody.partial").exists()
+
+
+def test_landmarks_give_crop_and_camera(studio):
+    """A turned face, by its landmarks: the result shows how it was aligned, and the camera stays near the estimate."""
+    (studio / "points.txt").write_text("38 30\n62 33\n56 44\n38 53\n57 55\n")
+    arguments = [a for a in arguments_for("aligned") if a != "--noalign"]
+    done = invert(studio, *arguments, "--landmarks", "points.txt", **environment_for(studio))
+    assert done.returncode == 0, done.stderr
+    result = studio / "aligned"
+    assert {"alignment.png", "alignment.json"} <= {path.name for path in result.iterdir()}
+    assert Image.open(result / "alignment.png").height == 512
+    facts = json.loads((result / "alignment.json").read_text())
+    assert np.shape(facts["crop_to_photo"]) == (2, 3) and not facts["photo_is_crop"] and facts["yaw"] < -0.1
+    camera = json.loads((result / "metrics.json").read_text())["camera"]
+    np.testing.assert_allclose(camera, facts["camera"], atol=0.5)
+    assert not np.array_equal(
+        np.asarray(Image.open(result / "input.png")), np.asarray(Image.open(studio / "first/input.png"))
+    )
+
+
+def test_finished_result_is_not_overwritten(studio):
+    before = contents(studio / "first")
+    assert short_invert(studio, "first").returncode == 2
+    resumed = short_invert(studio, "first", "--resume")
+    assert resumed.returncode == 0 and "finished" in resumed.stdout
+    assert contents(studio / "first") == before
+
+
+def test_interrupted_and_resumed_run_gives_the_same_bytes(studio):
+    command = [sys.executable, "-m", "pmv_jax.invert", *arguments_for("second")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment_for(studio)}
+    state = studio / "second.partial" / "state"
+    with subprocess.Popen(command, cwd=studio, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not any((state / "latent").glob("[0-9]*")):
+            time.sleep(0.05)
+        process.terminate()
+        _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 75 and stderr.splitlines()[-1].startswith("error: interrupted")
+    assert (state / "latent").is_dir() and not (studio / "second").exists()
+
+    resumed = short_invert(studio, "second", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert contents(studio / "second") == contents(studio / "first")
+    assert not (studio / "second.partial").exists()
+
+
+def test_full_disk_is_one_line_and_leaves_no_result(studio):
+    limited = f"ulimit -f 4; exec {sys.executable} -m pmv_jax.invert " + " ".join(arguments_for("third"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment_for(studio)}
+    done = subprocess.run(["bash", "-c", limited], cwd=studio, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert not (studio / "third").exists()

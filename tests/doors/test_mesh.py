@@ -1,0 +1,283 @@
+"""Meshes of closed-form fields and of the demo generator's heads, their files, and `python -m pmv_jax.mesh`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import small_inversion
+import trimesh
+from scipy import spatial
+
+from pmv_jax import cameras, load_generator
+from pmv_jax.cameras import paths as camera_paths
+from pmv_jax.errors import InputError
+from pmv_jax.meshes import extraction as meshing
+from pmv_jax.meshes import files as mesh_files
+from pmv_jax.meshes.extraction import View
+from pmv_jax.models import frames
+from tools.signed_distance_heads import heads as procedural_heads
+
+ROOT = Path(__file__).parents[2]
+FRONT = np.asarray(cameras.look_at(0.0, 0.0))
+CENTRE, RADIUS, WALL = np.array([0.05, 0.0, 0.1]), 0.15, -0.3
+
+
+def colour_at(points):
+    """A smooth picture in space, [-1, 1]."""
+    return np.float32(np.sin(10 * points + [0, 1, 2]))
+
+
+def ball(points):
+    """A ball: density falls by 1000 a unit of distance and is 5 on the surface."""
+    return np.float32(1000 * (RADIUS - np.linalg.norm(points - CENTRE, axis=1)) + 5), colour_at(points)
+
+
+def ball_before_wall(points):
+    """The ball and a thick wall behind it, joined by a rod."""
+    rod = 0.02 - np.linalg.norm(points[:, :2] - CENTRE[:2], axis=1)
+    rod = np.minimum(rod, CENTRE[2] - points[:, 2])
+    density = np.maximum(ball(points)[0], 1000 * np.maximum(WALL - points[:, 2], rod) + 5)
+    return np.float32(density), colour_at(points)
+
+
+def depth_of_ball(camera, size=64):
+    """z-depth [size, size] of the ball before the wall."""
+    origins, directions = (np.asarray(x, np.float64) for x in cameras.rays(camera, size))
+    offset = origins - CENTRE
+    along = -np.sum(offset * directions, -1)
+    square = along**2 - np.sum(offset**2, -1) + RADIUS**2
+    wall = (WALL - origins[:, 2]) / directions[:, 2]
+    distance = np.where(square > 0, along - np.sqrt(np.maximum(square, 0)), wall)
+    return np.asarray(cameras.ray_distance_to_z_depth(distance.reshape(size, size), camera))
+
+
+def make(look_up=ball, **options):
+    return meshing.extract(look_up, **{"resolution": 48, "level": 5.0, "box_size": 1.0, **options})
+
+
+def test_a_ball_is_round_closed_and_turned_outwards():
+    mesh = make()
+    offset = mesh.vertices - CENTRE
+    np.testing.assert_allclose(np.linalg.norm(offset, axis=1), RADIUS, atol=6e-4)
+    assert np.sum(mesh.normals * offset, axis=1).min() > 0.98 * RADIUS
+    assert mesh.boundary_edges == 0
+    assert trimesh.Trimesh(mesh.vertices, mesh.faces).volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.02)
+    np.testing.assert_allclose(mesh.colours, colour_at(mesh.vertices), atol=1e-6)
+
+
+def test_slabs_join_without_a_seam(monkeypatch):
+    whole = make()
+    monkeypatch.setattr(meshing, "SLAB_POINTS", 48 * 48 * 5)
+    seen = []
+    slabs = make(progress=lambda *at: seen.append(at))
+    assert seen[-1] == (10, 10) and slabs.boundary_edges == 0
+    assert len(slabs.vertices) == len(whole.vertices) and len(slabs.faces) == len(whole.faces)
+    assert spatial.cKDTree(whole.vertices).query(slabs.vertices)[0].max() < 1e-6
+
+
+def test_slabs_join_where_the_cut_is(monkeypatch):
+    inside = meshing.in_front_of_backdrop(depth_of_ball(FRONT), FRONT)
+    near = lambda points: np.minimum(inside(points), 0.2 - points[:, 2])  # noqa: E731  cuts through the ball as well
+    whole = make(ball_before_wall, inside=near)
+    monkeypatch.setattr(meshing, "SLAB_POINTS", 48 * 48 * 5)
+    slabs = make(ball_before_wall, inside=near)
+    assert slabs.boundary_edges == whole.boundary_edges == 0 and len(slabs.faces) == len(whole.faces)
+
+
+def test_backdrop_is_cut_and_the_cut_capped():
+    depth = depth_of_ball(FRONT)
+    assert 2.7 - CENTRE[2] < meshing.backdrop_depth(depth) < 2.7 - WALL
+    inside = meshing.in_front_of_backdrop(depth, FRONT)
+    mesh = make(ball_before_wall, inside=inside)
+    assert mesh.boundary_edges == 0 and inside(mesh.vertices).min() > -1e-3
+    assert mesh.vertices[:, 2].min() > WALL + 0.01
+    open_mesh = make(ball_before_wall)
+    assert open_mesh.boundary_edges > 0 and open_mesh.vertices[:, 2].min() == pytest.approx(WALL, abs=0.01)
+
+
+def test_no_backdrop_no_cut():
+    random = np.random.default_rng(0)
+    assert meshing.backdrop_depth(random.uniform(2.4, 2.9, (64, 64))) == np.inf
+    assert meshing.backdrop_depth(np.full((64, 64), 2.5)) == np.inf
+
+
+def test_level_is_found_where_rays_end():
+    assert meshing.surface_level(ball_before_wall, depth_of_ball(FRONT), FRONT) == pytest.approx(5, abs=0.5)
+
+
+def test_empty_field_is_an_error():
+    empty = lambda points: (np.full(len(points), -3.0, np.float32), colour_at(points))  # noqa: E731
+    with pytest.raises(InputError, match="the density reaches 5 nowhere"):
+        make(empty)
+    with pytest.raises(InputError, match="nowhere"):
+        meshing.head_mesh(empty, [View(np.zeros((8, 8, 3)), depth_of_ball(FRONT), FRONT)], resolution=16, box_size=1.0)
+
+
+def test_decimation():
+    mesh = make(faces=1000)
+    assert len(mesh.faces) <= 1000
+    np.testing.assert_allclose(np.linalg.norm(mesh.vertices - CENTRE, axis=1), RADIUS, atol=3e-3)
+    smaller = meshing.decimate(make(), 1000)
+    assert len(smaller.faces) <= 1000 and np.abs(smaller.colours - colour_at(smaller.vertices)).mean() < 0.1
+
+
+def test_paint_takes_what_a_view_sees():
+    """A view paints the side that it sees, and not what lies behind."""
+    mesh = make()
+    red = np.broadcast_to(np.float32([1, -1, -1]), (32, 32, 3))
+    painted = meshing.paint(mesh.vertices, mesh.normals, mesh.colours, [View(red, depth_of_ball(FRONT), FRONT)])
+    facing = mesh.normals[:, 2]
+    np.testing.assert_allclose(painted[facing > 0.6], red[0, :1].repeat(np.sum(facing > 0.6), 0), atol=0.02)
+    np.testing.assert_allclose(painted[facing < 0], mesh.colours[facing < 0], atol=1e-5)
+
+
+def test_rasteriser_agrees_with_brute_force():
+    random = np.random.default_rng(1)
+    size, points, depth = 12, random.uniform(-2, 14, (30, 2)), random.uniform(1, 2, 30)
+    faces = random.permutation(30).reshape(10, 3)
+    found, weights = meshing.rasterise(points, depth, faces, size)
+    for row in range(size):
+        for column in range(size):
+            best = (np.inf, -1)
+            for index, face in enumerate(faces):
+                matrix = np.vstack([points[face].T, np.ones(3)])
+                bary = np.linalg.solve(matrix, [column + 0.5, row + 0.5, 1])
+                if bary.min() >= 0:
+                    best = min(best, (bary @ depth[face], index))
+            assert found[row, column] == best[1]
+            if best[1] >= 0:
+                place = weights[row, column] @ points[faces[best[1]]]
+                np.testing.assert_allclose(place, [column + 0.5, row + 0.5], atol=1e-9)
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".ply", ".obj"])
+def test_files_are_read_back(tmp_path, suffix):
+    mesh = make(resolution=24)
+    mesh_files.write_mesh(tmp_path / f"m{suffix}", mesh, scale=2.0)
+    assert [path.name for path in tmp_path.iterdir()] == [f"m{suffix}"]
+    # Beside a material, even one without a texture, trimesh takes no notice of colours at the vertices.
+    options = {"skip_materials": True} if suffix == ".glb" else {"maintain_order": True}
+    read = trimesh.load_mesh(tmp_path / f"m{suffix}", process=False, **options)
+    np.testing.assert_allclose(read.vertices, 2 * mesh.vertices, atol=1e-5)
+    np.testing.assert_array_equal(read.faces, mesh.faces)
+    assert np.sum(read.vertex_normals * mesh.normals, axis=1).min() > 0.97  # trimesh weighs faces by angle
+    expected = (np.clip(mesh.colours, -1, 1) + 1) / 2
+    if suffix == ".glb":  # linear light, by glTF's specification
+        expected = mesh_files.to_linear(expected)
+        assert b"KHR_materials_unlit" in (tmp_path / "m.glb").read_bytes()
+    np.testing.assert_allclose(read.visual.vertex_colors[:, :3] / 255, expected, atol=0.006)
+    assert read.is_watertight and read.volume > 0
+
+
+def test_colours_to_linear_light():
+    np.testing.assert_allclose(mesh_files.to_linear(np.array([0, 0.02, 0.5, 1])), [0, 0.001548, 0.2140, 1], atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj"])
+def test_atlas_shows_the_colour_of_its_place(tmp_path, suffix):
+    mesh = make(resolution=24)
+    atlas = mesh_files.bake(mesh, lambda points, normals: colour_at(points), 256)
+    mesh_files.write_mesh(tmp_path / f"m{suffix}", mesh, atlas)
+    read = trimesh.load_mesh(tmp_path / f"m{suffix}", process=False)
+    assert isinstance(read.visual, trimesh.visual.TextureVisuals) and len(read.faces) == len(mesh.faces)
+    middles = read.triangles_center
+    picture = read.visual.material.baseColorTexture if suffix == ".glb" else read.visual.material.image
+    texture = np.asarray(picture.convert("RGB"), float) / 127.5 - 1
+    u, v = read.visual.uv[read.faces].mean(axis=1).T
+    texel = texture[np.clip(((1 - v) * 256).astype(int), 0, 255), np.clip((u * 256).astype(int), 0, 255)]
+    assert np.abs(texel - colour_at(middles)).mean() < 0.05
+
+
+@pytest.fixture(scope="module")
+def heads():
+    """Two heads of the demo generator that it was not trained on: parameters, mesh, and the true frontal view."""
+    generator = load_generator(ROOT / "weights" / "demo")
+    parameters = procedural_heads.sample_parameters(jax.random.key(3), 2)
+    codes = generator.mapping(parameters, None)
+    views = camera_paths.all_round(generator.config, focal=generator.config.camera_focal)
+    draw = jax.jit(procedural_heads.render, static_argnums=(2, 3))
+    made = []
+    for code, p in zip(codes, parameters, strict=True):
+        rendered = list(frames.render_views(frames.renderer(generator, code), views))
+        pictures = [View(image, depth, camera) for (image, depth), camera in zip(rendered, views, strict=True)]
+        look_up = meshing.field(generator, code)
+        mesh = meshing.head_mesh(look_up, pictures, resolution=128, box_size=generator.config.rendering.box_size)
+        made.append((p, mesh, jax.tree.map(np.asarray, draw(p, FRONT, 128, 1))))
+    return made
+
+
+def in_face(points):
+    return (np.abs(points - [0, 0.03, 0.2]) < [0.15, 0.22, 0.15]).all(axis=1)
+
+
+@pytest.mark.slow
+def test_generated_heads_lie_on_the_true_surface(heads):
+    distance_to_head = jax.jit(procedural_heads.signed_distance)
+    for parameters, mesh, truth in heads:
+        assert mesh.boundary_edges == 0
+        face = np.random.default_rng(0).choice(mesh.vertices[in_face(mesh.vertices)], 4000)
+        there = np.abs(distance_to_head(parameters, face))
+        points = FRONT[3:12:4] + truth.z_depth.reshape(-1, 1) * np.asarray(
+            cameras.unproject(FRONT, cameras.pixel_centres(128).reshape(-1, 2))
+        )
+        points = points[in_face(points) & (truth.mask.ravel() == 1)]
+        back = spatial.cKDTree(mesh.vertices).query(points)[0]
+        print(f"mesh to surface {np.median(there):.4f}, surface to mesh {np.median(back):.4f}")
+        assert len(points) > 1000 and np.median(there) < 0.01 and np.median(back) < 0.01
+        assert np.percentile(there, 90) < 0.02 and np.percentile(back, 90) < 0.02
+
+
+@pytest.mark.slow
+def test_generated_heads_have_the_colours_of_the_true_picture(heads):
+    for _, mesh, truth in heads:
+        image, covered = meshing.draw(mesh, FRONT, 128)
+        both = covered & (truth.mask == 1)
+        psnr = 10 * np.log10(4 / np.mean((image - truth.image)[both] ** 2))
+        print(f"{psnr:.1f} dB on {both.sum() / np.sum(truth.mask == 1):.0%} of the head")
+        assert psnr > 22 and both.sum() > 0.85 * np.sum(truth.mask == 1)
+
+
+def mesh_command(cwd: Path, arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pmv_jax.mesh", *arguments.split()]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "--inversion is missing"),
+        ("--inversion x --out a.stl", "unknown format '.stl'"),
+        ("--inversion x --out a.ply --texture 512", ".ply files hold none"),
+        ("--inversion x --out taken.glb", "taken.glb: exists; give --force"),
+        ("--inversion x --resolution 4", "resolution"),
+        ("--inversion nothing", "nothing: no inversion here"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, arguments, message):
+    (tmp_path / "taken.glb").touch()
+    (tmp_path / "nothing").mkdir()
+    done = mesh_command(tmp_path, arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_command(tmp_path):
+    small_inversion.make().save(tmp_path / "result")
+    done = mesh_command(tmp_path, "--inversion result --out sub/head.glb --resolution 32 --backdrop --texture 128")
+    assert done.returncode == 0, done.stderr
+    assert "faces" in done.stdout and "input.png: no such file" in done.stderr
+    assert trimesh.load_mesh(tmp_path / "sub" / "head.glb").faces.shape[0] > 100
+
+
+@pytest.mark.slow
+def test_command_without_a_surface_leaves_nothing(tmp_path):
+    small_inversion.make().save(tmp_path / "result")
+    done = mesh_command(tmp_path, "--inversion result --out none.glb --resolution 32 --level 1e9")
+    assert done.returncode == 2 and "the density reaches 1e+09 nowhere" in done.stderr
+    assert not (tmp_path / "none.glb").exists()

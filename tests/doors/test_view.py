@@ -1,0 +1,416 @@
+"""The viewer: camera conversion, the order of requests, its command, and a real browser on it."""
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_inversion
+from PIL import Image
+from test_report import BROWSER, DRIVER, FLAGS, tetrahedron
+
+from pmv_jax import cameras, images
+from pmv_jax.cameras import files as camera_files
+from pmv_jax.errors import InputError
+from pmv_jax.inversion.pipeline import load_inversion
+from pmv_jax.meshes import files as mesh_files
+from pmv_jax.models import frames
+from pmv_jax.viewer import ports
+from pmv_jax.viewer import scene as viewing
+from pmv_jax.viewer import server as viewer
+
+ROOT = Path(__file__).parents[2]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pure parts
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("aspect", [1.0, 1.7, 0.6])
+def test_cameras_there_and_back(aspect):
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        yaw, pitch, roll, focal = random.uniform([-3, -0.8, -0.5, 1], [3, 0.8, 0.5, 6])
+        camera = np.asarray(cameras.rolled(cameras.look_at(yaw, pitch, focal=focal), roll))
+        back = viewing.from_viewer(viewing.to_viewer(camera, aspect), aspect)
+        np.testing.assert_allclose(back, camera, atol=1e-5)
+        assert camera_files.find_problem(back) is None
+
+
+def test_camera_of_the_viewer_is_worked_out_by_hand():
+    """At (0, 0, 3), half turned about the horizontal axis: viser's +z, forward, is then the world's -z, and y is up."""
+    camera = viewing.from_viewer(viewing.ViewerCamera(np.array([0, 1.0, 0, 0]), np.array([0, 0, 3.0]), np.pi / 2), 2.0)
+    np.testing.assert_allclose(camera[:16].reshape(4, 4), [[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 3], [0, 0, 0, 1]])
+    np.testing.assert_allclose(camera[16:].reshape(3, 3), [[0.5, 0, 0.5], [0, 0.5, 0.5], [0, 0, 1]], atol=1e-7)
+    # A canvas half as wide as it is high shows half the tangent across its square.
+    narrow = viewing.from_viewer(viewing.ViewerCamera(np.array([0, 1.0, 0, 0]), np.zeros(3), np.pi / 2), 0.5)
+    assert narrow[16] == pytest.approx(1.0)
+    assert viewing.vertical_fov(viewing.field_of_view(narrow), 0.5) == pytest.approx(np.pi / 2)
+
+
+def test_place_and_point_looked_at():
+    config = small_inversion.CONFIG
+    known = np.asarray(cameras.look_at(0.5, 0.2))
+    seen = viewing.place(known, config)
+    assert seen.yaw == pytest.approx(0.5, abs=1e-4) and seen.pitch == pytest.approx(0.2, abs=1e-4)
+    assert seen.distance == pytest.approx(1, abs=1e-5) and seen.zoom == pytest.approx(1) and not seen.is_unknown
+    assert viewing.place(np.asarray(cameras.look_at(1.0, 0.0)), config).is_unknown
+    assert viewing.place(np.asarray(cameras.look_at(0.0, 0.0, radius=1.5)), config).is_unknown
+    np.testing.assert_allclose(viewing.looked_at(known, config.camera_pivot), config.camera_pivot, atol=1e-5)
+
+
+def test_letterbox_keeps_the_square_in_the_middle():
+    red = np.broadcast_to(np.float32([1, -1, -1]), (8, 8, 3))
+    for width, height, shape in ((300, 100, (100, 300)), (100, 300, (300, 100)), (3000, 1500, (768, 1536))):
+        sheet = viewing.letterbox(red, width, height)
+        assert sheet.shape == (*shape, 3)
+        rows, columns = np.nonzero(sheet[..., 0] == 255)
+        side = min(shape)
+        assert len(rows) == side * side
+        assert rows.min() == (shape[0] - side) // 2 and columns.min() == (shape[1] - side) // 2
+
+
+def test_resolution_while_moving_keeps_to_its_time():
+    assert viewing.quick_size(64, 32, 0.02) == 64  # full: 0.08 s
+    assert viewing.quick_size(64, 32, 0.03) == 32
+    assert viewing.quick_size(128, 64, 0.3) == 32
+    assert viewing.quick_size(128, 64, 9.0) == 16
+
+
+def test_only_the_newest_wish_counts():
+    newest = viewing.Newest(settle=0.05)
+    for value in range(5):
+        newest.put("a", value)
+    newest.put("b", 7)
+    assert newest.take(0) == ("a", 4, False)  # 0 to 3 are gone
+    newest.put("a", 5)
+    assert newest.take(0) == ("b", 7, False)  # whoever has waited longer
+    assert newest.take(0) == ("a", 5, False)
+    assert newest.take(0) is None  # neither has rested
+    stills = [newest.take(1), newest.take(1)]
+    assert sorted(stills) == [("a", 5, True), ("b", 7, True)]
+    newest.put("a", 6)
+    newest.drop("a")
+    assert newest.take(0.1) is None
+
+
+def test_a_slow_renderer_is_never_behind():
+    """Cameras come every 2 ms, a picture takes 20: few are drawn, in order, and the last one is, twice."""
+    newest, drawn = viewing.Newest(settle=0.05), []
+
+    def render():
+        while (taken := newest.take(0.3)) is not None:
+            time.sleep(0.02)
+            drawn.append(taken)
+
+    thread = threading.Thread(target=render)
+    newest.put("a", 0)
+    thread.start()
+    for value in range(1, 100):
+        newest.put("a", value)
+        time.sleep(0.002)
+    thread.join()
+    values = [value for _, value, _ in drawn]
+    assert values == sorted(values) and len(values) < 60
+    assert [(value, still) for _, value, still in drawn[-2:]] == [(99, False), (99, True)]
+
+
+def test_quick_and_still_pictures(quick_compilation):
+    inversion = small_inversion.make()
+    step = viewing.Direction("larger", np.ones(small_inversion.CONFIG.w_dim), layers=(0, 2))
+    head = viewing.Head(inversion.generator, inversion.ws, {"larger": step})
+    camera = np.asarray(cameras.look_at(-0.3, 0.1))
+    image, depth = head.render(camera, {}, still=True)
+    expected, expected_depth = next(
+        frames.render_views(frames.renderer(inversion.generator, inversion.ws), camera[None])
+    )
+    np.testing.assert_allclose(image, expected, atol=1e-4)
+    np.testing.assert_allclose(depth, expected_depth, atol=1e-4)
+    quick, _ = head.render(camera, {}, still=False)
+    assert quick.shape == (8, 8, 3)
+    moved, _ = head.render(camera, {"larger": 2.0}, still=True)
+    ws = inversion.ws.copy()
+    ws[:2] += 2
+    shifted = viewing.Head(inversion.generator, ws, {}).render(camera, {}, still=True)[0]
+    np.testing.assert_allclose(moved, shifted, atol=1e-4)
+    assert np.abs(moved - image).mean() > 1e-3
+    # All three at the neural resolution or the image's, and pictures that can be saved.
+    for kind in viewing.PICTURES:
+        assert images.to_uint8(viewing.picture(kind, image, depth, camera)).shape[2] == 3
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The command
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_ports():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = ports.free_port("127.0.0.1", port)
+        assert found > port
+    assert ports.free_port("127.0.0.1", port) == port
+    with pytest.raises(InputError, match="--host 203.0.113.1: cannot be listened at"):
+        ports.free_port("203.0.113.1", 8080)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """A result directory, small, and with pictures."""
+    folder = tmp_path_factory.mktemp("view") / "head"
+    folder.mkdir()
+    inversion = small_inversion.make()
+    inversion.save(folder / "inversion")
+    images.save_image(folder / "input.png", np.broadcast_to(np.float32([1, -1, -1]), (32, 32, 3)))
+    mesh_files.write_mesh(folder / "mesh.glb", tetrahedron())
+    np.savez(folder.parent / "edits.npz", larger=np.full(small_inversion.CONFIG.w_dim, 5.0))
+    return folder
+
+
+def test_an_edits_result_knows_what_it_was_before(result, tmp_path):
+    inversion = load_inversion(result)
+    (tmp_path / "edited").mkdir()
+    inversion.save(tmp_path / "edited" / "inversion")
+    assert viewer.load(tmp_path / "edited").before is None
+    about = tmp_path / "edited" / "edit.json"
+    about.write_text(json.dumps({"inversion": str(result)}))
+    assert viewer.load(tmp_path / "edited").before is not None
+    about.write_text(json.dumps({"inversion": str(tmp_path / "gone")}))
+    assert viewer.load(tmp_path / "edited").before is None
+
+
+def start(cwd: Path, arguments: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "pmv_jax.view", *arguments.split()]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "--inversion is missing"),
+        ("--inversion head --port 70000", "--port"),
+        ("--inversion head --host nowhere.invalid", "--host nowhere.invalid: cannot be listened at"),
+        ("--inversion head --directions none.json", "--directions none.json: no such file"),
+        ("--inversion head --inversion nothing", "nothing: no inversion here"),
+    ],
+)
+def test_bad_input_is_one_line(result, arguments, message):
+    (result.parent / "nothing").mkdir(exist_ok=True)
+    process = start(result.parent, arguments)
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 2 and out == ""
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+
+
+def test_command_says_where_it_is_and_takes_another_port(result):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start(result.parent, f"--inversion head --port {port}")
+        line = process.stdout.readline()
+        address = line.split()[0]
+        found = int(address.rsplit(":", 1)[1])
+        assert address.startswith("http://127.0.0.1:") and found > port
+        with socket.create_connection(("127.0.0.1", found), timeout=10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert b"200 OK" in client.recv(100)
+    process.terminate()
+    out, error = process.communicate(timeout=120)
+    assert (process.returncode, out, error) == (0, "", f"warning: port {port} is in use; taking {found}\n")
+
+
+def test_rendering_ends_with_the_server(result):
+    port = ports.free_port("127.0.0.1", 18090)
+    with pytest.raises(KeyboardInterrupt), viewer.serve([viewer.load(result)], "127.0.0.1", port):
+        assert "studio" in {thread.name for thread in threading.enumerate()}
+        raise KeyboardInterrupt
+    assert "studio" not in {thread.name for thread in threading.enumerate()}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The browser
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page(result):
+    """The server, in this process, with a headless Chromium on it: server, driver, folder of downloads, studio."""
+    if BROWSER is None or DRIVER is None:
+        pytest.skip("no chromium and chromedriver on this machine")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    head = viewer.load(result, str(result.parent / "edits.npz"))
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"--user-data-dir={result.parent / 'profile'}", "--window-size=900,600"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    downloads = result.parent / "downloads"
+    with viewer.serve([head], "127.0.0.1", ports.free_port("127.0.0.1", 18080)) as (server, studio):
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+        driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
+        driver.get(f"http://127.0.0.1:{server.get_port()}")
+        yield server, driver, downloads, studio
+        driver.quit()
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+def camera_now(server) -> np.ndarray:
+    (client,) = server.get_clients().values()
+    given = client.camera
+    return viewing.from_viewer(viewing.ViewerCamera(given.wxyz, given.position, given.fov), given.aspect)
+
+
+def shown(driver) -> np.ndarray:
+    """The canvas on the screen, its lower part, which no message covers [H, W, 3] in [0, 255]."""
+    canvas = driver.find_element("css selector", "canvas")
+    picture = np.asarray(Image.open(io.BytesIO(canvas.screenshot_as_png)).convert("RGB"), float)
+    return picture[picture.shape[0] // 2 :]
+
+
+def expected(result, camera: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    inversion = load_inversion(result)
+    image = viewing.Head(inversion.generator, inversion.ws, {}).render(camera, {}, still=True)[0]
+    height = 2 * shape[0]
+    return viewing.letterbox(image, shape[1], height).astype(float)[-shape[0] :]
+
+
+def test_browser_shows_the_head_from_the_inputs_camera(page, result):
+    server, driver, _, _ = page
+    wait_for(lambda: server.get_clients())
+    original = load_inversion(result).camera
+    wait_for(lambda: np.allclose(camera_now(server), original, atol=1e-4))
+
+    def agrees():
+        picture = shown(driver)
+        wanted = expected(result, original, picture.shape)
+        print(np.abs(picture - wanted).mean(), picture.std())
+        return np.abs(picture - wanted).mean() < 8 and picture.std() > 20
+
+    wait_for(agrees)
+    complaints = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "ERROR")]
+    assert not [entry for entry in complaints if "favicon" not in entry["message"]]
+    asked = driver.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert not [name for name in asked if not name.startswith((driver.current_url, "data:", "blob:"))]
+
+
+def press(driver, label: str) -> None:
+    next(b for b in driver.find_elements("tag name", "button") if b.text.strip() == label).click()
+
+
+def test_dragging_turns_the_head_and_buttons_turn_it_back(page, result):
+    from selenium.webdriver import ActionChains
+
+    server, driver, _, _ = page
+    original = load_inversion(result).camera
+    canvas = driver.find_element("css selector", "canvas")
+    ActionChains(driver, duration=50).move_to_element(canvas).click_and_hold().move_by_offset(60, 0).release().perform()
+    wait_for(lambda: abs(viewing.place(camera_now(server), small_inversion.CONFIG).yaw - 0.2) > 0.1)
+    wait_for(lambda: np.abs(shown(driver) - expected(result, camera_now(server), shown(driver).shape)).mean() < 8)
+    press(driver, "Front")
+    wait_for(lambda: abs(viewing.place(camera_now(server), small_inversion.CONFIG).yaw) < 1e-3)
+    press(driver, "Input's view")
+    wait_for(lambda: np.allclose(camera_now(server), original, atol=1e-4))
+
+
+def test_view_and_camera_are_saved(page, result):
+    server, driver, downloads, _ = page
+    press(driver, "Save camera")
+    wait_for(lambda: (downloads / "head_camera.json").is_file())
+    camera = camera_files.load_camera(downloads / "head_camera.json")
+    np.testing.assert_allclose(camera, camera_now(server), atol=1e-6)
+    press(driver, "Save picture")
+    wait_for(lambda: (downloads / "head_reconstruction.png").is_file())
+    picture = images.load_image(downloads / "head_reconstruction.png", 32)
+    inversion = load_inversion(result)
+    image = viewing.Head(inversion.generator, inversion.ws, {}).render(camera, {}, still=True)[0]
+    np.testing.assert_allclose(picture, image, atol=0.02)
+    assert set(json.loads((downloads / "head_camera.json").read_text())) == {"camera"}
+
+
+def choose(driver, now: str, label: str) -> None:
+    boxes = driver.find_elements("tag name", "input")
+    next(box for box in boxes if box.get_attribute("value") == now).click()
+    wait_for(lambda: [o for o in driver.find_elements("css selector", "[role=option]") if o.text == label])
+    next(o for o in driver.find_elements("css selector", "[role=option]") if o.text == label).click()
+
+
+def test_input_is_shown(page):
+    _, driver, _, _ = page
+    choose(driver, "reconstruction", "input")
+
+    def is_red():
+        middle = shown(driver)[:, shown(driver).shape[1] // 2 - 20 :][:, :40]
+        return middle[..., 0].mean() > 230 and middle[..., 1:].mean() < 30
+
+    wait_for(is_red)
+    choose(driver, "input", "reconstruction")
+
+
+def test_depth_and_mesh_are_shown(page, result):
+    server, driver, _, _ = page
+    choose(driver, "reconstruction", "depth")
+    inversion = load_inversion(result)
+    camera = camera_now(server)
+    seen = viewing.Head(inversion.generator, inversion.ws, {}).render(camera, {}, still=True)
+
+    def is_depth():
+        picture = shown(driver)
+        square = viewing.picture("depth", *seen, camera)
+        wanted = viewing.letterbox(square, picture.shape[1], 2 * len(picture)).astype(float)[-len(picture) :]
+        return np.abs(picture - wanted).mean() < 8
+
+    wait_for(is_depth)
+    choose(driver, "depth", "mesh")
+
+    def is_colourful():  # the tetrahedron, which three.js draws from the GLB file, on a grey ground
+        return 0.02 < (np.ptp(shown(driver), axis=-1) > 60).mean() < 0.7
+
+    wait_for(is_colourful)
+    choose(driver, "mesh", "reconstruction")
+    wait_for(lambda: np.abs(shown(driver) - expected(result, camera_now(server), shown(driver).shape)).mean() < 8)
+
+
+def test_a_slider_edits_the_head(page, result):
+    server, driver, _, studio = page
+    (window,) = studio.windows
+    before = shown(driver)
+    window.sliders["larger"].value = 2.0
+    inversion = load_inversion(result)
+    head = viewing.Head(inversion.generator, inversion.ws + np.float32(10), {})
+
+    def agrees():
+        picture = shown(driver)
+        image = head.render(camera_now(server), {}, still=True)[0]
+        wanted = viewing.letterbox(image, picture.shape[1], 2 * len(picture)).astype(float)[-len(picture) :]
+        return np.abs(picture - wanted).mean() < 8
+
+    wait_for(agrees)
+    assert np.abs(shown(driver) - before).mean() > 12
+    box = driver.find_element("xpath", "//label[contains(., 'Before the edit')]/following::input[@type='checkbox'][1]")
+    driver.execute_script("arguments[0].click()", box)  # the library hides the box itself behind a drawn one
+    wait_for(lambda: np.abs(shown(driver) - before).mean() < 8)
+    driver.execute_script("arguments[0].click()", box)
+    wait_for(agrees)

@@ -1,0 +1,120 @@
+"""What --images may name."""
+
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from pmv_jax.errors import InputError
+from pmv_jax.inputs import manifest
+
+CAMERA = [float(value) for value in np.eye(5).ravel()]
+
+
+def write(folder, name, text):
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_pattern_takes_pictures_in_order(tmp_path):
+    for name in ("b.png", "a.jpg", "c.txt", "deep/d.webp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    images = manifest.read(f"{tmp_path}/*")
+    assert images.names == ["a", "b"] and images[0] == manifest.Entry(f"{tmp_path}/a.jpg")
+    assert manifest.read(f"{tmp_path}/**/*.webp").names == ["d"]
+
+
+def test_forms_of_a_line(tmp_path):
+    """The same two entries in three forms; paths are relative to the manifest."""
+    text = "# heads\n\na b.png\nsub/c.png\tc.npy\ttuning.steps=3\tface=2\n"
+    table = 'image,camera,face,tuning.steps\na b.png,,,\n"sub/c.png",c.npy,2,3\n'
+    lines = [{"image": "a b.png"}, {"image": "sub/c.png", "camera": "c.npy", "face": 2, "tuning.steps": 3}]
+    forms = {"x.txt": text, "x.csv": table, "x.jsonl": "\n".join(map(json.dumps, lines))}
+    for name, content in forms.items():
+        images = manifest.read(write(tmp_path, name, content))
+        assert images.names == ["a b", "c"], name
+        assert images[0] == manifest.Entry(f"{tmp_path}/a b.png")
+        expected = manifest.Entry(f"{tmp_path}/sub/c.png", f"{tmp_path}/c.npy", face=2, settings=("tuning.steps=3",))
+        assert images[1] == expected, name
+
+
+def test_options_of_a_line(tmp_path):
+    lines = [
+        {"image": "/abs/a.png", "camera": CAMERA, "seed": 7},
+        {"image": "gs://bucket/b.png", "landmarks": "b.txt", "align": False},
+    ]
+    images = manifest.read(write(tmp_path, "x.jsonl", "\n".join(map(json.dumps, lines))))
+    assert images[0] == manifest.Entry("/abs/a.png", tuple(CAMERA), settings=("seed=7",))
+    assert images[1] == manifest.Entry("gs://bucket/b.png", landmarks=f"{tmp_path}/b.txt", align=False)
+
+
+def test_dataset_of_eg3d(tmp_path):
+    path = write(tmp_path, "dataset.json", json.dumps({"labels": [["00/a.png", CAMERA], ["00/b.png", CAMERA]]}))
+    images = manifest.read(path)
+    assert images.names == ["a", "b"]
+    assert images[1] == manifest.Entry(f"{tmp_path}/00/b.png", tuple(CAMERA), align=False)
+
+
+def test_names_do_not_collide_and_stay(tmp_path):
+    few = manifest.read(write(tmp_path, "few.txt", "a/x.png\nb/X.png\ny.png\n../y z.png\n.png\n"))
+    assert len(set(few.names)) == 5 and few.names[2] == "y" and few.names[3] == "y z"
+    assert all(name.lower().startswith("x-") for name in few.names[:2])
+    more = manifest.read(write(tmp_path, "more.txt", "c/x.png\nb/X.png\nnew.png\na/x.png\n"))
+    assert [more.names[3], more.names[1]] == few.names[:2]
+    same_twice = manifest.read(write(tmp_path, "twice.txt", "a/x.png\na/x.png\n"))
+    assert same_twice.names == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("x.jsonl", '{"image": ', "Expecting value"),
+        ("x.jsonl", '{"picture": "a.png"}', "has no image"),
+        ("x.jsonl", "[1, 2, 3]", "unpack"),
+        ("x.jsonl", '{"image": "a.png", "camera": [1, "x"]}', "could not convert"),
+        ("x.csv", "image,face\na.png,two", "invalid literal"),
+        ("x.csv", "image\na.png,b", "2 values for 1 columns"),
+    ],
+)
+def test_a_bad_line_concerns_nobody_else(tmp_path, name, text, problem):
+    good = "image" if name.endswith(".csv") else '{"image": "good.png"}'
+    lines = [*text.splitlines(), "good.png"] if name.endswith(".csv") else [text, good]
+    images = manifest.read(write(tmp_path, name, "\n".join(lines)))
+    with pytest.raises(InputError, match=problem):
+        images[0]
+    assert images[1].image.endswith("good.png") and len(set(images.names)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("none.txt", None, "no such file"),
+        ("empty.txt", "# nothing\n", "names no image"),
+        ("x.csv", "picture\na.png\n", "no column 'image' but picture"),
+        ("x.json", "{}", "cannot be read"),
+        ("*.png", None, "no picture fits"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(tmp_path, name, text, problem):
+    if text is not None:
+        write(tmp_path, name, text)
+    with pytest.raises(InputError, match=problem):
+        manifest.read(str(tmp_path / name))
+
+
+def test_a_folder_is_answered_with_a_pattern(tmp_path):
+    with pytest.raises(InputError, match=r"is a directory; give a pattern: '.*/\*.png'"):
+        manifest.read(str(tmp_path))
+
+
+def test_ten_thousand_lines_are_small(tmp_path):
+    lines = [json.dumps({"image": f"folder/{i:06}.png", "camera": CAMERA, "seed": i}) for i in range(10_000)]
+    path = write(tmp_path, "x.jsonl", "\n".join(lines))
+    tracemalloc.start()
+    images = manifest.read(path)
+    size, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(images) == 10_000 and images[9_999].settings == ("seed=9999",)
+    assert peak < 20e6, f"{size / 1e6:.0f} MB, {peak / 1e6:.0f} MB at most"

@@ -1,0 +1,111 @@
+"""The camera that landmarks tell, in the search: where it starts, and how far the generator can take it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pmv_jax import cameras
+from pmv_jax.cameras import poses
+from pmv_jax.cameras.files import find_problem
+from pmv_jax.config import (
+    BackboneConfig,
+    CameraSearchConfig,
+    DecoderConfig,
+    GeneratorConfig,
+    InversionConfig,
+    RenderingConfig,
+    SuperresolutionConfig,
+)
+from pmv_jax.inversion import camera as camera_search
+from pmv_jax.inversion.pipeline import search_camera
+from pmv_jax.models.generator import initialise
+
+TINY = GeneratorConfig(
+    z_dim=8,
+    w_dim=8,
+    image_resolution=32,
+    backbone=BackboneConfig(plane_resolution=16, plane_channels=4, channel_base=128, channel_max=8),
+    decoder=DecoderConfig(hidden_features=8, output_features=4),
+    rendering=RenderingConfig(neural_resolution=16, coarse_samples=6, fine_samples=6),
+    superresolution=SuperresolutionConfig(input_resolution=16, block_channels=(4, 4), block_upsamples=(False, True)),
+)
+CHEAP = {"heads": 4, "refine_heads": 4, "views": 2, "resolution": 16}
+GUESS = np.asarray(cameras.rolled(cameras.look_at(0.4, -0.2), 0.1))
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return initialise(TINY, jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def image(generator):
+    return camera_search.average_head(generator, cameras.look_at(0.1, 0.0))
+
+
+def recipe(**settings) -> InversionConfig:
+    return InversionConfig(camera=CameraSearchConfig(**{**CHEAP, **settings}))
+
+
+def test_around_a_guess_is_that_camera():
+    estimate = camera_search.around(jnp.asarray(GUESS), jnp.zeros((2, 8)), CameraSearchConfig())
+    np.testing.assert_allclose(poses.to_camera(estimate.pose, TINY), GUESS, atol=1e-5)
+
+
+def test_shifts_move_the_picture():
+    """The pivot, in the middle of the picture without them, goes to the right and down by their size."""
+    camera = poses.to_camera(jnp.array([0.3, -0.1, 0.2, 0.05, 0.02]), TINY)
+    where, _ = cameras.project(camera, jnp.asarray(TINY.camera_pivot))
+    np.testing.assert_allclose(where[0], (0.55, 0.52), atol=1e-5)
+    assert find_problem(np.asarray(camera, np.float64)) is None
+
+
+def test_guess_without_refinement_is_kept(generator, image):
+    np.testing.assert_allclose(search_camera(image, generator, recipe(refine_steps=0), GUESS), GUESS, atol=1e-5)
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_guess_holds_the_refinement(generator, image):
+    """Nothing that is drawn is further away than the widths say, and the answer hardly is."""
+    found = search_camera(image, generator, recipe(guess_width=0.003, roll_width=0.001), GUESS)
+    moved = np.subtract(cameras.yaw_pitch(found), cameras.yaw_pitch(GUESS))
+    assert 0 < np.abs(moved).max() < 0.02
+    assert float(cameras.roll_of(found)) == pytest.approx(0.1, abs=0.01)
+
+
+def test_regression_reads_angles_off_features():
+    """Of examples with a smooth dependence: the answer for one more, and the error that it says it has."""
+    random = np.random.default_rng(0)
+    mixing = random.normal(size=(3, 40))
+    see = lambda x: np.tanh(x @ mixing)  # noqa: E731
+    poses = random.uniform(-0.5, 0.5, (40, 4, 3))
+    errors, said = [], None
+    for asked in random.uniform(-0.4, 0.4, (20, 3)):
+        value, said = camera_search._regress(*map(jnp.asarray, (see(poses), poses, see(asked))))
+        errors.append(np.asarray(value) - asked)
+    scatter = np.sqrt(np.mean(np.square(errors)))
+    assert scatter < 0.05
+    assert scatter / 3 < float(jnp.sqrt(jnp.mean(said**2))) < 3 * scatter
+
+
+def test_features_ignore_light_and_complexion():
+    image = np.random.default_rng(0).uniform(-0.5, 0.5, (16, 16, 3)).astype(np.float32)
+    plain, other = camera_search._features(image), camera_search._features(0.3 * image + np.array([0.3, 0.2, 0.1]))
+    assert plain.shape == (8 * 8 * 8,)
+    np.testing.assert_allclose(plain, other, atol=0.02)
+    assert np.abs(plain - camera_search._features(image[:, ::-1])).max() > 0.2
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_an_answer_narrows_the_estimate_and_goes_all_around():
+    """Yaws near pi and -pi are the same direction; their mean is not 0."""
+    random = np.random.default_rng(0)
+    yaw = np.where(random.uniform(size=(6, 2)) < 0.5, np.pi - 0.1, 0.1 - np.pi)
+    poses = np.concatenate([yaw[..., None], random.normal(0, 0.01, (6, 2, 4))], axis=-1)
+    image = random.uniform(-1, 1, (16, 16, 3))
+    examples = camera_search.Examples(poses, random.normal(size=(6, 8)), random.uniform(0, 1, (6, 2, 512)))
+    before = camera_search.unknown(jnp.zeros((2, 8)), CameraSearchConfig(yaw_range=np.pi))
+    after, unlike = camera_search.answer(examples, before, image, resolution=16)
+    assert abs(after.pose[0]) > 3.0 and unlike > 0
+    assert (after.pose_width <= before.pose_width).all() and after.code_width <= before.code_width

@@ -1,0 +1,402 @@
+"""Compares inversion methods on heads whose other views, depths and visibility are known (tools/benchmarks/heads.py).
+
+    python -m tools.benchmarks.inversion [--methods w,w_plus,pti,hfgi3d,pmv] [--ablation] [--split dev|test]
+                                        [--heads N] [--seeds N] [--config FILE.py] [--generator DIR] [--lpips DIR]
+                                        [--identity FILE.onnx] [--out DIR] [--force]
+
+All methods run through the same pipeline, by configuration alone, with the true camera and with the same number of
+optimisation steps in all. `w` and `w_plus` spend them all on the latent code, `pti` all that are left after it on
+tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py; `hfgi3d_diagram` is the same as the paper's
+figure has it: half of the tuning steps go to a second generator, which paints what the input hides. As these rates are
+for a network of many more weights, `hfgi3d_rates` is `hfgi3d` at the rates of `pmv`, which is the default recipe, or
+that of --config and --set: all take its steps and its loss. `--ablation` adds it with one thing changed at a time.
+
+With --seeds every inversion is done with as many seeds; figures are means over these, and their spread is given.
+
+The output directory (default: out/benchmark_<split>) gets table.md and table.csv (means over the heads), cases.csv
+(every head) and sheet.png (truth, renderings, errors). What has been computed is kept in cases/: the same command
+continues an interrupted run, more methods or heads can be added, and --force computes everything anew.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from pmv_jax import images
+from pmv_jax.batch.summary import replace_text
+from pmv_jax.checkpoints import lpips as lpips_weights
+from pmv_jax.checkpoints.demo import default_generator_directory
+from pmv_jax.checkpoints.orbax import load_generator
+from pmv_jax.commandline import run as entry
+from pmv_jax.config import InversionConfig, load_recipe, override, to_dict
+from pmv_jax.errors import InputError, suggestion
+from pmv_jax.evaluation import comparison
+from pmv_jax.evaluation.identity import IdentityModel, load_identity_model
+from pmv_jax.inversion.pipeline import Inversion, invert
+from pmv_jax.models.generator import Generator
+from pmv_jax.models.lpips import Lpips
+from tools.benchmarks import heads as benchmark_heads
+from tools.benchmarks.heads import Case, Truth
+
+METHODS = ("w", "w_plus", "pti", "hfgi3d", "hfgi3d_diagram", "hfgi3d_rates", "pmv")
+ABLATIONS: dict[str, tuple[str, ...]] = {
+    "expected depth": ("pseudo_views.depth_detail=0",),
+    "no pull on depth": ("joint.depth_weight=0",),
+    "narrow visibility": ("pseudo_views.depth_tolerance=0.003", "pseudo_views.steepest=4"),
+    "wide erosion": ("pseudo_views.erode=0.02", "pseudo_views.blur=0.03"),
+    "tuned fill": ("pseudo_views.fill=tuned",),
+    "occluded fit": ("occluded.steps=20", "joint.steps=100"),
+    "hidden weight 1": ("pseudo_views.hidden_weight=1",),
+    "hidden weight 0": ("pseudo_views.hidden_weight=0",),
+    "views weigh 1": ("joint.view_weight=1",),
+    "longer stage 2": ("tuning.steps=60", "joint.steps=80"),
+    "generator reset": ("joint.reset_generator=true",),
+    "paper's cameras": (
+        "pseudo_views.count=30",
+        "pseudo_views.centre=frontal",
+        "pseudo_views.yaw_range=0.35",
+        "pseudo_views.pitch_range=0.25",
+        "pseudo_views.pitch_offset=-0.05",
+        "pseudo_views.pattern=ellipse",
+    ),
+}
+"""Overrides of the default recipe. Without pseudo-views it is the method `pti`."""
+
+SHOWN_VIEWS = (0, 1, 4, 7, 10)
+"""Views in the sheet and in the cached strips: the input, then yaw -0.6, -0.3, 0.6 and 0.3."""
+SHOWN_HEADS = 4
+ERROR_GAIN = 4.0
+_PAPER = Path(__file__).resolve().parents[2] / "configs" / "hfgi3d_paper.py"
+_FORMAT = 1  # of the cached cases; to be raised when a metric changes
+_SHEET_WIDTH = 1600
+
+_METHODS = flags.DEFINE_list("methods", list(METHODS), "Methods to compare, separated by commas.")
+_ABLATION = flags.DEFINE_bool("ablation", False, "Also the default recipe with one thing changed at a time.")
+_SPLIT = flags.DEFINE_enum("split", "dev", list(benchmark_heads.FIRST_SEEDS), "dev: for choices; test: for reporting.")
+_HEADS = flags.DEFINE_integer("heads", benchmark_heads.HEADS, "Number of heads.")
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Number of seeds for every inversion.", lower_bound=1)
+_LPIPS = flags.DEFINE_string("lpips", None, "LPIPS weights, a directory that python -m tools.convert_lpips wrote.")
+_IDENTITY = flags.DEFINE_string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
+for _name in ("generator", "config", "set", "out", "force", "resume", "help"):
+    flags.declare_key_flag(_name)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Methods and figures
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def methods(ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
+    """All methods and ablations by name.
+
+    Args:
+      ours: the recipe whose steps all take, latent + tuning + joint; None is the default one.
+    """
+    ours = InversionConfig() if ours is None else ours
+    latent, total = ours.latent.steps, ours.latent.steps + ours.tuning.steps + ours.joint.steps
+    only_latent = (f"latent.steps={total}", "tuning.steps=0", "joint.steps=0")
+    tuning = total // 4  # the paper's proportions: 500, 500, 1000
+    paper = override(
+        dataclasses.replace(load_recipe(_PAPER), loss=ours.loss, seed=ours.seed),
+        (f"latent.steps={tuning}", f"tuning.steps={tuning}", f"joint.steps={total - 2 * tuning}"),
+    )
+    rates = tuple(
+        f"{name}.{field}={getattr(stage, field)}"
+        for name, stage in (("latent", ours.latent), ("tuning", ours.tuning), ("joint", ours.joint))
+        for field in ("learning_rate", "noise", "regularisation", "warm_up", "final_rate")
+        if hasattr(stage, field)
+    )
+    diagram = (
+        f"tuning.steps={tuning - tuning // 2}",
+        f"occluded.steps={tuning // 2}",
+        f"occluded.learning_rate={paper.tuning.learning_rate}",
+        "occluded.warm_up=0",
+        "occluded.final_rate=1",
+        "pseudo_views.fill=occluded",
+    )
+    return {
+        "w": override(ours, ("latent.space=w", *only_latent)),
+        "w_plus": override(ours, ("latent.space=w_plus", *only_latent)),
+        "pti": override(ours, (f"tuning.steps={total - latent}", "joint.steps=0")),
+        "hfgi3d": paper,
+        "hfgi3d_diagram": override(paper, diagram),
+        "hfgi3d_rates": override(paper, rates),
+        "pmv": ours,
+        **{name: override(ours, assignments) for name, assignments in ABLATIONS.items()},
+    }
+
+
+def choose(names: Sequence[str], ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
+    """The methods of these names.
+
+    Raises:
+      InputError: there is none of such a name; the nearest is suggested.
+    """
+    known = methods(ours)
+    for name in names:
+        if name not in known:
+            raise InputError(f"--methods {name}: no such method; {suggestion(name, known)}")
+    if not names:
+        raise InputError(f"--methods: names none; known: {', '.join(known)}")
+    return {name: known[name] for name in names}
+
+
+def score(
+    inversion: Inversion, truth: Truth, lpips: Lpips | None = None, identity: IdentityModel | None = None
+) -> dict[str, float]:
+    """Figures of one inversion, named as in `pmv_jax.evaluation.comparison.COLUMNS`."""
+    return comparison.compare(inversion, truth.reference, lpips, identity)
+
+
+def means(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Column by column, over the heads where there is a value; NaN where there is none."""
+    values = {name: np.array([score[name] for score in scores]) for name in scores[0]}
+    return {
+        name: float(np.nanmean(column)) if not np.isnan(column).all() else float("nan")
+        for name, column in values.items()
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One head, one method: computed once, kept on disk
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """What all cases share.
+
+    Attributes:
+      folder: where computed cases are kept.
+      generator: to invert with.
+      lpips, identity: networks of metrics; None leaves these out.
+      fingerprint: of the generator and these networks.
+    """
+
+    folder: Path
+    generator: Generator
+    lpips: Lpips | None
+    identity: IdentityModel | None
+    fingerprint: str
+
+    def truth(self, case: Case) -> Truth:
+        config = self.generator.config
+        return benchmark_heads.truth(case, config.image_resolution, config.rendering.neural_resolution)
+
+    def run(self, case: Case, method: str, config: InversionConfig) -> dict[str, float]:
+        """Figures of a case, read if they are there; `seconds` is what its stages took, compilation included.
+
+        Leaves the renderings of SHOWN_VIEWS beside them, side by side in a PNG.
+        """
+        path = self.path(case, method, config.seed)
+        request = {"format": _FORMAT, "networks": self.fingerprint, "case": vars(case), "config": to_dict(config)}
+        request = json.loads(json.dumps(request))
+        found = _read(path)
+        if found is not None and found["request"] == request and self.strip(case, method, config.seed).is_file():
+            return {name: float("nan") if value is None else value for name, value in found["figures"].items()}
+        truth = self.truth(case)
+        with tempfile.TemporaryDirectory(dir=self.folder) as state:
+            latent = self.latent(case, config)
+            if latent.is_dir():
+                shutil.copytree(latent, Path(state, "latent"))
+            inversion = invert(truth.image[0], truth.cameras[0], self.generator, config, state_directory=state)
+            if not latent.is_dir() and Path(state, "latent").is_dir():
+                Path(state, "latent").rename(latent)
+        seconds = sum(stage.seconds for stage in inversion.stages)
+        figures = {**score(inversion, truth, self.lpips, self.identity), "seconds": seconds}
+        views = np.clip(inversion.render(truth.cameras[list(SHOWN_VIEWS)])["image"], -1, 1)
+        images.save_image(self.strip(case, method, config.seed), np.concatenate(views, axis=1))
+        entry_ = {"request": request, "figures": comparison.plain({"": figures})[""]}
+        replace_text(path, json.dumps(entry_, indent=1))
+        return figures
+
+    def path(self, case: Case, method: str, seed: int) -> Path:
+        return self.folder / f"{case.name}_{_file_name(method)}{f'_seed{seed}' if seed else ''}.json"
+
+    def latent(self, case: Case, config: InversionConfig) -> Path:
+        """Where the result of stage 1 is kept, for the other methods that have the same."""
+        settings = map(to_dict, (config.loss, config.latent, config.weights))
+        request = json.dumps([self.fingerprint, vars(case), config.seed, *settings])
+        return self.folder / f"{case.name}_latent_{hashlib.sha256(request.encode()).hexdigest()[:12]}"
+
+    def strip(self, case: Case, method: str, seed: int) -> Path:
+        return self.path(case, method, seed).with_suffix(".png")
+
+
+def fingerprint(generator: Generator, lpips: Lpips | None, identity: Path | None) -> str:
+    """Hash of everything, but the recipe and the head, that figures depend on."""
+    digest = hashlib.sha256(repr((generator.fingerprint(), lpips is None, identity is None)).encode())
+    for leaf in jax.tree.leaves(lpips):
+        digest.update(np.asarray(leaf).tobytes())
+    digest.update(b"" if identity is None else identity.read_bytes())
+    return digest.hexdigest()
+
+
+def _file_name(method: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in method)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text())
+        return found if {"request", "figures"} <= set(found) else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tables and pictures
+# ---------------------------------------------------------------------------------------------------------------------
+
+Figures = dict[str, dict[Case, dict[str, float]]]  # method -> case -> column -> value
+
+
+def spread(by_seed: Sequence[Figures]) -> dict[str, float]:
+    """Standard deviation over seeds of the mean PSNR of novel views, for each method."""
+    mean = lambda cases: means(list(cases.values()))["novel_psnr"]  # noqa: E731
+    return {m: float(np.std([mean(figures[m]) for figures in by_seed], ddof=1)) for m in by_seed[0]}
+
+
+def _worse(cases: Mapping[Case, Mapping[str, float]], than: Mapping[Case, Mapping[str, float]]) -> int:
+    return sum(f["novel_psnr"] < than[case]["novel_psnr"] for case, f in cases.items())
+
+
+def write_tables(out: Path, by_seed: Sequence[Figures], split: str, perceptual: str) -> str:
+    """table.md, table.csv and cases.csv; returns the text of the first.
+
+    Args:
+      by_seed: figures of each seed.
+      perceptual: term of the loss that the methods were fitted with.
+    """
+    figures = {m: {case: means([f[m][case] for f in by_seed]) for case in cases} for m, cases in by_seed[0].items()}
+    rows = {method: means(list(cases.values())) for method, cases in figures.items()}
+    heads = {method: len(cases) for method, cases in figures.items()}
+    shown = [name for name in next(iter(rows.values())) if any(not np.isnan(row[name]) for row in rows.values())]
+    table = comparison.markdown({m: {name: row[name] for name in shown} for m, row in rows.items()}, first="method")
+    left_out = [name for name in comparison.COLUMNS if name not in shown]
+    lines = [f"Means over heads ({max(heads.values())}) of the split `{split}` on {jax.devices()[0].device_kind}.", ""]
+    lines += [table]
+    lines += [f"- {name.replace('_', ' ')}: {comparison.COLUMNS[name]}" for name in shown if name in comparison.COLUMNS]
+    lines += [f"- perceptual term of the loss that was fitted: {perceptual}"]
+    lines += ["- seconds: of all stages, compilation included where a program came first"]
+    if "pti" in figures and len(figures) > 1:
+        worse = ", ".join(f"{m} {_worse(cases, figures['pti'])}" for m, cases in figures.items() if m != "pti")
+        lines += [f"- heads with a novel psnr below that of pti: {worse}"]
+    if len(by_seed) > 1:
+        deviations = ", ".join(f"{method} {value:.3f}" for method, value in spread(by_seed).items())
+        lines += [f"- standard deviation of the mean novel psnr over {len(by_seed)} seeds, dB: {deviations}"]
+    lines += [f"- left out: {', '.join(name.replace('_', ' ') for name in left_out)}"] if left_out else []
+    text = "\n".join(lines) + "\n"
+    replace_text(out / "table.md", text)
+    replace_text(out / "table.csv", _csv([{"method": m, "heads": heads[m], **row} for m, row in rows.items()]))
+    described = [
+        {
+            "method": method,
+            "case": case.name,
+            "outfit": " ".join(case.outfit),
+            "yaw": case.yaw,
+            "pitch": case.pitch,
+            **f,
+        }
+        for method, cases in figures.items()
+        for case, f in cases.items()
+    ]
+    replace_text(out / "cases.csv", _csv(described))
+    return text
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Values with six digits; empty where there is none."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows[0])
+    for row in rows:
+        cells = [f"{value:.6g}" if isinstance(value, float) else value for value in row.values()]
+        writer.writerow("" if cell == "nan" else cell for cell in cells)
+    return text.getvalue()
+
+
+def sheet(bench: Bench, cases: Sequence[Case], methods: Sequence[str], seed: int) -> np.ndarray:
+    """For each case a row of true views (and what of them the input does not see, in red), then one for each method:
+    renderings, and their absolute errors times ERROR_GAIN."""
+    rows = []
+    for case in cases:
+        truth = bench.truth(case)
+        true = truth.image[list(SHOWN_VIEWS)]
+        angles = [(case.yaw, case.pitch), *benchmark_heads.NOVEL_ANGLES]
+        labels = [f"{angles[view][0]:+.2f} {angles[view][1]:+.2f}" for view in SHOWN_VIEWS]
+        labels[0] = f"input {labels[0]}"
+        seen = truth.visible[list(SHOWN_VIEWS)][..., None]
+        hidden = np.where(seen, true, 0.4 * true + np.array([0.5, -0.6, -0.6], np.float32))
+        rows.append(
+            [(f"{case.name} {labels[0]}", true[0]), *zip(labels[1:], true[1:], strict=True)]
+            + [(f"hidden {label}", view) for label, view in zip(labels[1:], hidden[1:], strict=True)]
+        )
+        for method in methods:
+            made = _read_strip(bench.strip(case, method, seed))
+            errors = np.clip(ERROR_GAIN * np.abs(made - true) - 1, -1, 1)
+            row = [(f"{method}, {labels[0]}", made[0]), *zip(labels[1:], made[1:], strict=True)]
+            rows.append(row + [("error", view) for view in errors[1:]])
+    return images.contact_sheet(rows, _SHEET_WIDTH)
+
+
+def _read_strip(path: Path) -> np.ndarray:
+    """[len(SHOWN_VIEWS), H, W, 3] in [-1, 1]."""
+    strip = np.asarray(images.open_image(path), np.float32) / 127.5 - 1
+    return np.stack(np.split(strip, len(SHOWN_VIEWS), axis=1))
+
+
+def check_folder(out: Path) -> None:
+    """Refuses an output directory that holds something else than a benchmark. Creates nothing.
+
+    Raises:
+      InputError: it does, or is no directory.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir()) and not (out / "cases").is_dir()):
+        raise InputError(f"--out {out}: exists and is no benchmark's result; choose another directory")
+
+
+def main() -> None:
+    names = list(dict.fromkeys([*_METHODS.value, *(["pmv", *ABLATIONS] if _ABLATION.value else [])]))
+    chosen = choose(names, entry.recipe())
+    cases = benchmark_heads.cases(_SPLIT.value, _HEADS.value)
+    out = Path(os.path.abspath(entry.OUT.value or Path("out", f"benchmark_{_SPLIT.value}")))
+    check_folder(out)
+    lpips = None if _LPIPS.value is None else lpips_weights.load(_LPIPS.value)
+    identity = None if _IDENTITY.value is None else load_identity_model(_IDENTITY.value)
+    generator = load_generator(entry.GENERATOR.value or default_generator_directory())
+    networks = fingerprint(generator, lpips, None if _IDENTITY.value is None else Path(_IDENTITY.value))
+
+    comparison.warn_of_missing(lpips, identity)
+    if entry.FORCE.value:
+        shutil.rmtree(out / "cases", ignore_errors=True)
+    (out / "cases").mkdir(parents=True, exist_ok=True)
+    bench = Bench(out / "cases", generator, lpips, identity, networks)
+    by_seed: list[Figures] = [{name: {} for name in chosen} for _ in range(_SEEDS.value)]
+    bar = tqdm([(case, name, k) for case in cases for name in chosen for k in range(_SEEDS.value)], unit="inversion")
+    for case, name, k in bar:
+        bar.set_postfix_str(f"{case.name} {name}")
+        config = dataclasses.replace(chosen[name], seed=chosen[name].seed + k)
+        by_seed[k][name][case] = bench.run(case, name, config)
+    some = next(iter(chosen.values()))
+    print(write_tables(out, by_seed, _SPLIT.value, some.loss.perceptual), end="")
+    images.save_image(out / "sheet.png", sheet(bench, cases[:SHOWN_HEADS], list(chosen), some.seed))
+
+
+if __name__ == "__main__":
+    entry.run(main)

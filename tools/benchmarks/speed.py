@@ -1,0 +1,590 @@
+"""How fast is it, how near to what the machine can do, and how much faster than the reference?
+
+    python -m tools.benchmarks.speed forward|latent_step|tuning_step|warp|render|invert|memory|batch [FLAG]...
+
+  forward       one picture of one head
+  latent_step   a step of latent optimisation, on the input
+  tuning_step   a step of tuning the weights, on the input, and on the input and --views pseudo-views
+  warp          an image of 512 pixels carried into one view
+  render        frames a second, of --inversion DIR or of a random head
+  invert        the whole recipe, stage by stage, with what compiling took
+  memory        what the compiled programs of the steps above need
+  batch         images an hour of the whole recipe without camera search, 1, 2, 4, ... images at a time
+
+Each prints a table and writes it, with all samples, to OUT/NAME.json. Times are of compiled programs, the median of
+--repeat runs and their spread (largest minus smallest); `invert` and `batch` run once. FLOPs are those of matrix
+products and convolutions, the peak is that of a matrix product measured here in the same precision. --peer DIR is a
+checkout of https://github.com/NVlabs/eg3d: it takes the same step with the same weights, turn by turn with ours.
+
+    python -m tools.benchmarks.speed forward --generator random:ffhq512-128 --peer DIR --peer_python ../torch/bin/python
+
+Exit codes: 0 done, 2 bad input or usage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jax import Array
+from jax.extend.core import jaxprs_in_params
+
+from pmv_jax import cameras, images
+from pmv_jax.batch import slots as batch
+from pmv_jax.cameras import paths as camera_paths
+from pmv_jax.checkpoints import eg3d as eg3d_import
+from pmv_jax.checkpoints.demo import default_generator_directory
+from pmv_jax.checkpoints.orbax import load_generator
+from pmv_jax.commandline import heap
+from pmv_jax.commandline import run as entry
+from pmv_jax.config import GeneratorConfig, InversionConfig
+from pmv_jax.errors import InputError, suggestion
+from pmv_jax.inversion import pipeline, visibility
+from pmv_jax.inversion import tuned_weights as parameters
+from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.inversion.image_run import ImageRun
+from pmv_jax.models import frames
+from pmv_jax.models.generator import Generator, initialise
+from pmv_jax.results.writing import peak_memory_bytes
+
+RANDOM = {"random:ffhq512-128": GeneratorConfig()}
+WARP_SIZE = 512
+_RATE = 1e-6  # of the steps that are timed: small, so that random weights stay finite
+_PEAK_SIZE = 4096  # of the matrix product that measures the machine; of a CPU half of it is enough
+
+_MEASURE = flags.DEFINE_string("measure", None, "What to measure; the word before the flags says the same.")
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "tf32", "bfloat16"],
+    "Of convolutions and matrix products; tf32 is for GPUs. The peer computes in float32, or in tf32 if this is not.",
+)
+_VIEWS = flags.DEFINE_integer("views", 2, "Pseudo-views of a step.", lower_bound=0)
+_STEPS = flags.DEFINE_integer(
+    "steps", 4, "Steps of one run of the program, as a stage takes 20 in one; times are for one.", lower_bound=1
+)
+_REPEAT = flags.DEFINE_integer("repeat", 5, "Runs of each program.", lower_bound=1)
+_BATCHES = flags.DEFINE_list("batches", ["1", "2", "4"], "Numbers of images side by side.")
+_INVERSION = flags.DEFINE_string(
+    "inversion", None, "Result of python -m pmv_jax.invert, to render.", allow_override=True
+)
+_IMAGE = flags.DEFINE_string("image", None, "Picture to invert, for invert and batch. Default: the shipped portrait.")
+_PEER = flags.DEFINE_string("peer", None, "Checkout of the reference EG3D, to compare with.")
+_PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch.")
+for _name in ("generator", "config", "set", "out", "seed", "help"):
+    flags.declare_key_flag(_name)
+
+Row = dict[str, Any]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Timing
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Program:
+    """A compiled function that takes `state` and `fixed` and returns the next state, first of its results.
+
+    Attributes:
+      flops: of one call, None where not counted.
+      units: how many steps or frames one call is.
+    """
+
+    call: Callable[..., Any]
+    state: Any
+    fixed: tuple[Any, ...]
+    compile_seconds: float
+    memory_bytes: int
+    flops: float | None
+    units: int = 1
+
+    def run(self) -> float:
+        """Seconds for one unit."""
+        begun = time.perf_counter()
+        self.state = jax.block_until_ready(self.call(self.state, *self.fixed))[0]
+        return (time.perf_counter() - begun) / self.units
+
+
+def compiled(function: Callable[..., Any], state: Any, *fixed: Any, **options: Any) -> Program:
+    """Compiles `jit(function)`; `options` are attributes of the program."""
+    begun = time.perf_counter()
+    call = function.lower(state, *fixed).compile()
+    seconds = time.perf_counter() - begun
+    need = call.memory_analysis()
+    memory = need.argument_size_in_bytes + need.output_size_in_bytes + need.temp_size_in_bytes
+    return Program(call, state, fixed, seconds, memory - need.alias_size_in_bytes, **options)
+
+
+def count_flops(function: Callable[..., Any], *args: Any) -> float:
+    """FLOPs of matrix products and convolutions, what is computed twice counted twice. XLA's own count takes the body
+    of a loop once, whatever its length, and counts nothing where it calls a library."""
+    return _flops(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _flops(jaxpr: Any) -> float:
+    total = 0.0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            ((contracted, _), _), operand = equation.params["dimension_numbers"], equation.invars[0].aval
+            total += 2.0 * equation.outvars[0].aval.size * math.prod(operand.shape[axis] for axis in contracted)
+        elif equation.primitive.name == "conv_general_dilated":
+            kernel, axes = equation.invars[1].aval, equation.params["dimension_numbers"].rhs_spec
+            total += 2.0 * equation.outvars[0].aval.size * kernel.size / kernel.shape[axes[0]]
+        else:
+            parts = [_flops(part) for part in jaxprs_in_params(equation.params)]
+            together = max if "branches" in equation.params else sum  # of branches one runs
+            total += equation.params.get("length", 1) * together([0.0, *parts])
+    return total
+
+
+def matmul_peak(dtype: jnp.dtype) -> float:
+    """FLOP/s of a square matrix product, the best of five."""
+    size = _PEAK_SIZE // (2 if jax.default_backend() == "cpu" else 1)
+    a = jnp.full((size, size), 0.5, dtype)
+    product = compiled(jax.jit(lambda a, b: (a @ b,)), a, a, flops=2.0 * size**3)
+    return product.flops / min(product.run() for _ in range(6))
+
+
+def timed(name: str, program: Program, peak: float | None, peer: Peer | None = None, step: str = "") -> Row:
+    """A row of the table: median, spread, and the peer's, which takes turns with ours."""
+    program.run()
+    if peer is not None:
+        peer.run(step)
+    ours, theirs = [], []
+    for _ in range(_REPEAT.value):
+        ours.append(program.run())
+        if peer is not None:
+            theirs.append(peer.run(step)["seconds"])
+    row = {
+        "what": name,
+        "seconds": float(np.median(ours)),
+        "spread": max(ours) - min(ours),
+        "compile": program.compile_seconds,
+        "GB": program.memory_bytes / 1e9,
+        "samples": ours,
+    }
+    if program.flops:
+        achieved = program.flops / program.units / row["seconds"]
+        row |= {"TFLOP/s": achieved / 1e12, "of peak": achieved / peak if peak else None}
+    if theirs:
+        row |= {"peer seconds": float(np.median(theirs)), "peer spread": max(theirs) - min(theirs)}
+        row |= {"peer GB": peer.peak_bytes / 1e9, "times faster": row["peer seconds"] / row["seconds"]}
+        row |= {"peer samples": theirs}
+    return row
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The reference
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Peer:
+    """The reference PyTorch EG3D in a process of its own, with the same weights."""
+
+    def __init__(self, directory: str, python: str, case: Case, views: int) -> None:
+        path = Path(directory)
+        if not any((root / "training" / "triplane.py").is_file() for root in (path, path / "eg3d")):
+            raise InputError(f"--peer {path}: no checkout of EG3D; git clone https://github.com/NVlabs/eg3d")
+        if shutil.which(python) is None:
+            raise InputError(f"--peer_python {python}: no such program; give a Python that has torch")
+        request = specification(case.generator.config)
+        self.peak_bytes = 0
+        self._folder = tempfile.TemporaryDirectory()
+        arrays = Path(self._folder.name, "arrays.npz")
+        target = np.asarray(case.views.images[0]).transpose(2, 0, 1)
+        views = {"_ws": case.ws[None], "_cameras": case.views.cameras[: 1 + views], "_target": target}
+        np.savez(arrays, **export(case.generator.variables), **{k: np.asarray(v) for k, v in views.items()})
+        request |= {"arrays": str(arrays), "image": str(Path(self._folder.name, "image.npy")), "rate": _RATE}
+        request |= {"tf32": _PRECISION.value != "float32"}
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        script = Path(__file__).with_name("peer.py")
+        self._process = subprocess.Popen(
+            [python, str(script), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, env=environment,
+        )  # fmt: skip
+        self._ask(request)
+
+    def run(self, step: str) -> dict[str, Any]:
+        """Seconds, and the result, of a step."""
+        reply = self._ask({"step": step})
+        self.peak_bytes = reply["peak_bytes"]
+        return reply
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._folder.cleanup()
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            reply = json.loads(self._process.stdout.readline())
+        except (OSError, ValueError):
+            reply = {"error": "it ended without a word"}
+        if "error" in reply:
+            needs = "--peer_python needs torch, requests and scipy"
+            raise InputError(f"--peer: the reference fails ({reply['error']}); {needs}")
+        return reply
+
+
+def specification(config: GeneratorConfig) -> dict[str, Any]:
+    """EG3D's own settings for a generator, the inverse of `eg3d_import.generator_config`.
+
+    Raises:
+      InputError: EG3D's classes cannot build it.
+    """
+    rendering, sr, backbone = config.rendering, config.superresolution, config.backbone
+    auto = rendering.ray_start is None
+    spec = {
+        "init": {
+            **{"z_dim": config.z_dim, "c_dim": config.c_dim, "w_dim": config.w_dim, "img_channels": 3},
+            "img_resolution": config.image_resolution,
+            "sr_num_fp16_res": 4 if sr.conv_clamp else 0,
+            "mapping_kwargs": {"num_layers": config.mapping.num_layers, "lr_multiplier": config.mapping.lr_multiplier},
+            "channel_base": backbone.channel_base,
+            "channel_max": backbone.channel_max,
+            "conv_clamp": backbone.conv_clamp,
+        },
+        "rendering_kwargs": {
+            "disparity_space_sampling": rendering.disparity_sampling,
+            "clamp_mode": "softplus",
+            "c_gen_conditioning_zero": config.mapping.zero_conditioning,
+            "c_scale": config.mapping.conditioning_scale,
+            "superresolution_noise_mode": sr.noise_mode,
+            "decoder_lr_mul": config.decoder.lr_multiplier,
+            "sr_antialias": sr.antialias,
+            "depth_resolution": rendering.coarse_samples,
+            "depth_resolution_importance": rendering.fine_samples,
+            "ray_start": "auto" if auto else rendering.ray_start,
+            "ray_end": "auto" if auto else rendering.ray_end,
+            "box_warp": rendering.box_size,
+            "white_back": rendering.white_background,
+            "avg_camera_radius": config.camera_radius,
+            "avg_camera_pivot": list(config.camera_pivot),
+        },
+        "neural_rendering_resolution": rendering.neural_resolution,
+    }
+    for name in eg3d_import._SUPERRESOLUTION:
+        spec["rendering_kwargs"]["superresolution_module"] = f"training.superresolution.{name}"
+        with contextlib.suppress(InputError):
+            state = eg3d_import.Eg3dState(
+                "--peer", spec["init"], spec["rendering_kwargs"], rendering.neural_resolution, {}
+            )
+            found = eg3d_import.generator_config(state, rendering.plane_axes)
+            same = {"camera_focal": config.camera_focal, "compute_dtype": config.compute_dtype}
+            official = rendering.plane_axes == eg3d_import.OFFICIAL_PLANE_AXES
+            if official and dataclasses.replace(found, **same) == config:
+                return spec
+    raise InputError("--peer: EG3D's own classes cannot build this generator; try --generator random:ffhq512-128")
+
+
+def export(variables: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Flax variables as EG3D's state dict, the inverse of `eg3d_import.to_variables`."""
+    tensors = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        names = [key.key for key in path][1:]  # the first is Flax's collection
+        order = eg3d_import._torch_order(names[-1], leaf.ndim)
+        name = re.sub(r"\.net_(\d+)\.", r".net.\1.", ".".join(names))
+        tensors[name] = np.array(np.asarray(leaf).transpose(np.argsort(order)), order="C")
+    return tensors
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is measured
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A generator, a head ws [num_ws, w_dim], and what is fitted: the input and pseudo-views."""
+
+    generator: Generator
+    ws: Array
+    views: fitting.Views
+
+
+def case(views: int) -> Case:
+    generator = _generator()
+    config = generator.config
+    angles = np.linspace(-0.4, 0.4, 1 + views)
+    looking = camera_paths.around_head(config, angles, 0.2 * angles, focal=config.camera_focal)
+    z = jax.random.normal(jax.random.key(entry.SEED.value or 0), (1, config.z_dim))
+    ws = generator.mapping(z, looking[:1])[0]
+    size = config.image_resolution
+    picture = 0.5 * jnp.sin(jnp.linspace(0, 12, size))[:, None, None] * jnp.ones((size, size, 3))
+    fitted = fitting.Views(jnp.asarray(looking), jnp.stack([picture] * (1 + views)), jnp.ones((1 + views, size, size)))
+    return Case(generator, ws, fitted)
+
+
+def _generator() -> Generator:
+    name = entry.GENERATOR.value or default_generator_directory()
+    if str(name).startswith("random:"):
+        if name not in RANDOM:
+            raise InputError(f"--generator {name}: no such configuration; {suggestion(name, RANDOM)}")
+        generator = initialise(RANDOM[name], jax.random.key(0))
+    else:
+        generator = load_generator(name)
+    dtype = "bfloat16" if _PRECISION.value == "bfloat16" else "float32"
+    return generator.replace(config=dataclasses.replace(generator.config, compute_dtype=dtype))
+
+
+def _image(generator: Generator) -> np.ndarray:
+    path = Path(_IMAGE.value) if _IMAGE.value else Path(default_generator_directory(), "portrait.png")
+    return images.to_square(images.open_image(path), generator.config.image_resolution)
+
+
+def forward_program(case: Case) -> Program:
+    def forward(ws: Array, generator: Generator, camera: Array) -> tuple[Array, Array]:
+        apply = generator.model.apply
+        return ws, apply(generator.variables, ws[None], camera[None], method="synthesis")["image"][0]
+
+    args = (case.ws, case.generator, case.views.cameras[0])
+    return compiled(jax.jit(forward), *args, flops=count_flops(forward, *args))
+
+
+def step_program(case: Case, extra_views: int, *, weights: bool, steps: int) -> Program:
+    """`fitting.run` as the stages of an inversion call it."""
+    plan = fitting.plan(
+        steps, **{"weights_rate" if weights else "code_rate": _RATE}, extra_views=extra_views, view_weight=1.0
+    )
+    recipe = entry.recipe()
+    tuned = parameters.start(case.generator.params, recipe.weights)
+    state = fitting.start(*jax.tree.map(jnp.array, (case.ws, tuned)))  # copies, which the steps donate
+    fixed = {"loss_config": recipe.loss, "views_at_once": fitting.views_at_once(extra_views)}
+
+    def run(state: Any, generator: Generator, views: fitting.Views, plan: fitting.Plan, steps: Array) -> Any:
+        return fitting.run(state, generator, views, plan, jnp.float32(1), None, jax.random.key(0), steps, **fixed)
+
+    args = (state, case.generator, case.views, plan, jnp.int32(steps))
+    flops = steps * count_flops(_loss_gradient(case, extra_views, weights), tuned, case.ws)
+    return compiled(jax.jit(run, donate_argnums=0), *args, flops=flops, units=steps)
+
+
+def _loss_gradient(case: Case, extra_views: int, weights: bool) -> Callable[[Any, Array], Any]:
+    """What one step has to compute, without loops: for counting its FLOPs."""
+
+    def loss(tuned: Any, code: Array) -> Array:
+        generator = parameters.merged(case.generator, tuned)
+        planes, ws = generator.planes(code), code
+        return sum(
+            jnp.sum(generator.render_view(planes, ws, camera)["image"] ** 2)
+            for camera in case.views.cameras[: 1 + extra_views]
+        )
+
+    return jax.grad(loss, 0 if weights else 1)
+
+
+def measure_forward(peak: float) -> list[Row]:
+    subject = case(0)
+    program = forward_program(subject)
+    with _peer(subject, 0) as peer:
+        row = timed("forward", program, peak, peer, "forward")
+        if peer is not None:
+            theirs = np.load(peer.run("forward")["result"])
+            ours = np.asarray(program.call(subject.ws, *program.fixed)[1])
+            row["difference to peer, rms"] = float(np.sqrt(np.mean((ours - theirs) ** 2)))
+        return [row]
+
+
+def measure_steps(weights: bool, peak: float) -> list[Row]:
+    name, rows = "tuning_step" if weights else "latent_step", []
+    for extra in sorted({0, _VIEWS.value if weights else 0}):
+        subject = case(extra)
+        program = step_program(subject, extra, weights=weights, steps=_STEPS.value)
+        with _peer(subject, extra) as peer:
+            rows.append(timed(f"{name}, {1 + extra} view{'s' if extra else ''}", program, peak, peer, name))
+    return rows
+
+
+def measure_warp(peak: float) -> list[Row]:
+    size = WARP_SIZE
+    image = jax.random.uniform(jax.random.key(0), (size, size, 3))
+    depth = 2.7 + 0.05 * jnp.sin(jnp.linspace(0, 9, 128))[:, None] * jnp.cos(jnp.linspace(0, 7, 128))
+    looking = jnp.stack([cameras.look_at(yaw, 0.0) for yaw in (0.0, 0.3)])
+    warp = lambda image, depth, looking: (  # noqa: E731
+        image,
+        visibility.warp_to_view(image, depth, looking[0], depth, looking[1]),
+    )
+    return [timed(f"warp, {size} pixels", compiled(jax.jit(warp), image, depth, looking, flops=None), None)]
+
+
+def measure_render(peak: float) -> list[Row]:
+    if _INVERSION.value is not None:
+        inversion = pipeline.load_inversion(_INVERSION.value)
+        generator, ws = inversion.generator, inversion.ws
+    else:
+        subject = case(0)
+        generator, ws = subject.generator, subject.ws
+    render = frames.renderer(generator, ws)
+    looking = np.asarray(camera_paths.orbit(generator.config, frames.BATCH, focal=generator.config.camera_focal))
+    begun = time.perf_counter()
+    render(looking)
+    first = time.perf_counter() - begun
+    seconds = []
+    for _ in range(_REPEAT.value):
+        begun = time.perf_counter()
+        render(looking)
+        seconds.append((time.perf_counter() - begun) / len(looking))
+    median = float(np.median(seconds))
+    row = {"what": f"frame, {generator.config.image_resolution} pixels", "seconds": median, "samples": seconds}
+    row |= {"spread": max(seconds) - min(seconds), "compile": first - len(looking) * median}
+    return [row | {"frames a second": 1 / median}]
+
+
+def measure_invert(peak: float) -> list[Row]:
+    generator, config = _generator(), entry.recipe()
+    image = _image(generator)
+    runs, totals = [], []
+    with tempfile.TemporaryDirectory() as cache:
+        jax.config.update("jax_compilation_cache_dir", cache)  # an empty one
+        for _ in range(2):
+            begun = time.perf_counter()
+            runs.append(pipeline.invert(image, None, generator, config).stages)
+            totals.append(time.perf_counter() - begun)
+    rows = [
+        {"what": a.name, "steps": a.steps, "first": a.seconds, "seconds": b.seconds, "compile": a.seconds - b.seconds}
+        for a, b in zip(*runs, strict=True)
+    ]
+    for row in rows:
+        row["a step"] = row["seconds"] / max(row["steps"], 1)
+    first, again = totals
+    return [*rows, {"what": "all", "first": first, "seconds": again, "compile": first - again}]
+
+
+def measure_memory(peak: float) -> list[Row]:
+    extra = _VIEWS.value
+    subject = case(extra)
+    programs = {"forward": forward_program(subject)}
+    for count in sorted({0, extra}):
+        programs[f"tuning_step, {1 + count} views"] = step_program(subject, count, weights=True, steps=1)
+    return [{"what": name, "GB": p.memory_bytes / 1e9, "compile": p.compile_seconds} for name, p in programs.items()]
+
+
+def measure_batch(peak: float) -> list[Row]:
+    generator, config, rows = _generator(), entry.recipe(), []
+    names = ("latent", "tuning", "occluded", "joint")
+    short = {n: dataclasses.replace(getattr(config, n), steps=min(1, getattr(config, n).steps)) for n in names}
+    for count in _BATCHES.value:
+        if not count.isdigit() or count == "0":
+            raise InputError(f"--batches {count}: is no number of images; give numbers such as 1,2,4")
+        # The same programs: how many steps a stage has is data.
+        compile_seconds = _invert_together(generator, dataclasses.replace(config, **short), int(count))
+        seconds = _invert_together(generator, config, int(count))
+        row = {"what": f"{count} at a time", "seconds": seconds, "compile": compile_seconds}
+        row["GB"] = batch.memory(generator, config, int(count)) / 1e9
+        rows.append(row | {"images an hour": 3600 * int(count) / seconds})
+    return rows
+
+
+def _invert_together(generator: Generator, config: InversionConfig, count: int) -> float:
+    """Seconds in which the batch driver inverts one picture so many times."""
+    begun, image, camera = time.perf_counter(), _image(generator), cameras.look_at(0.0, 0.0)
+    together = batch.Batch(generator, count, jax.local_devices()[:1])
+    for slot in range(count):
+        together.runs[slot] = ImageRun(pipeline.stages(image, camera, together.generator(slot), config), config.seed)
+    while any(together.runs):
+        for slot, problem in together.advance():
+            if problem is not None:
+                raise problem
+            together.runs[slot] = None
+    return time.perf_counter() - begun
+
+
+MEASURES: dict[str, Callable[[float], list[Row]]] = {
+    "forward": measure_forward,
+    "latent_step": lambda peak: measure_steps(False, peak),
+    "tuning_step": lambda peak: measure_steps(True, peak),
+    "warp": measure_warp,
+    "render": measure_render,
+    "invert": measure_invert,
+    "memory": measure_memory,
+    "batch": measure_batch,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The command
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _peer(case: Case, views: int) -> Iterator[Peer | None]:
+    if _PEER.value is None:
+        yield None
+        return
+    peer = Peer(_PEER.value, _PEER_PYTHON.value, case, views)
+    try:
+        yield peer
+    finally:
+        peer.close()
+
+
+def table(rows: list[Row]) -> str:
+    """Text with a column for each name that a row has, samples left out."""
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if "samples" not in name]
+    cells = [names] + [["" if row.get(name) is None else _cell(name, row[name]) for name in names] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+
+
+def _cell(name: str, value: Any) -> str:
+    if name == "of peak":
+        return f"{100 * value:.0f} %"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    name = _MEASURE.value
+    if name is None:
+        raise InputError(f"say what to measure: {', '.join(MEASURES)}")
+    if name not in MEASURES:
+        raise InputError(f"{name}: is nothing that can be measured; {suggestion(name, MEASURES)}")
+    if _PEER.value is not None and name not in ("forward", "latent_step", "tuning_step"):
+        raise InputError(f"--peer: goes with forward, latent_step and tuning_step, not with {name}")
+    if _PRECISION.value == "tf32" and jax.default_backend() == "cpu":
+        raise InputError("--precision tf32: this machine computes on its CPU, which has no tf32")
+    heap.give_back_after_compiling()
+    out = Path(entry.OUT.value or "out/speed")
+    precision = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "default"}[_PRECISION.value]
+    with jax.default_matmul_precision(precision):
+        rates = name in ("forward", "latent_step", "tuning_step")
+        peak = matmul_peak(jnp.bfloat16 if _PRECISION.value == "bfloat16" else jnp.float32) if rates else 0.0
+        rows = MEASURES[name](peak)
+    about = {
+        "measure": name,
+        "device": jax.devices()[0].device_kind,
+        "cores": os.cpu_count(),
+        "precision": _PRECISION.value,
+        "generator": str(entry.GENERATOR.value or "demo"),
+        "jax": jax.__version__,
+        "matmul peak, TFLOP/s": peak / 1e12 or None,
+        "peak memory, GB": peak_memory_bytes() / 1e9,
+    }
+    print("\n".join(f"{key}: {_cell(key, value)}" for key, value in about.items() if value is not None))
+    print(table(rows))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
+        sys.argv[1] = f"--measure={sys.argv[1]}"
+    entry.run(main)
