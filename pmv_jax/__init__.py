@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pmv_jax.checkpoints.orbax import load_generator
-    from pmv_jax.inversion.pipeline import Inversion, invert, load_inversion
+    from pmv_jax.inversion.pipeline import invert
+    from pmv_jax.inversion.result import Inversion, load_inversion
     from pmv_jax.inversion.visibility import warp_to_view
     from pmv_jax.models.generator import Generator
 
@@ -24,10 +25,10 @@ __all__ = ["Generator", "Inversion", "invert", "load_generator", "load_inversion
 
 _HOMES = {
     "Generator": "pmv_jax.models.generator",
-    "Inversion": "pmv_jax.inversion.pipeline",
+    "Inversion": "pmv_jax.inversion.result",
     "invert": "pmv_jax.inversion.pipeline",
     "load_generator": "pmv_jax.checkpoints.orbax",
-    "load_inversion": "pmv_jax.inversion.pipeline",
+    "load_inversion": "pmv_jax.inversion.result",
     "warp_to_view": "pmv_jax.inversion.visibility",
 }
 

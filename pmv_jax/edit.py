@@ -52,7 +52,7 @@ from pmv_jax.results import workspace
 
 if TYPE_CHECKING:
     from pmv_jax.edits.editing import Move
-    from pmv_jax.inversion.pipeline import Inversion
+    from pmv_jax.inversion.result import Inversion
 
 _INVERSION = flags.DEFINE_string("inversion", None, "Result of python -m pmv_jax.invert, or of this command. Required.")
 _DIRECTION = flags.DEFINE_multi_string("direction", [], "Name, FILE.npy, or FILE:NAME. Can be repeated.")
@@ -85,7 +85,7 @@ def main() -> None:
     sweep = None if _SWEEP.value is None else parse_sweep(_SWEEP.value)
 
     from pmv_jax.edits import editing
-    from pmv_jax.inversion.pipeline import load_inversion
+    from pmv_jax.inversion.result import load_inversion
 
     inversion = load_inversion(source)
     moves = _moves(inversion)

@@ -33,7 +33,7 @@ from pmv_jax.results import workspace
 
 if TYPE_CHECKING:
     from pmv_jax.evaluation.comparison import Reference
-    from pmv_jax.inversion.pipeline import Inversion
+    from pmv_jax.inversion.result import Inversion
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 DEPTH_SUFFIX = ".depth.npy"
@@ -61,7 +61,7 @@ def main() -> None:
     from pmv_jax.checkpoints import lpips as lpips_weights
     from pmv_jax.evaluation import comparison
     from pmv_jax.evaluation.identity import load_identity_model
-    from pmv_jax.inversion.pipeline import load_inversion
+    from pmv_jax.inversion.result import load_inversion
 
     lpips = None if _LPIPS.value is None else lpips_weights.load(_LPIPS.value)
     identity = None if _IDENTITY.value is None else load_identity_model(_IDENTITY.value)

@@ -68,7 +68,7 @@ def main() -> None:
     _check_out(out)
 
     from pmv_jax.cameras import paths as camera_paths
-    from pmv_jax.inversion.pipeline import load_inversion
+    from pmv_jax.inversion.result import load_inversion
     from pmv_jax.meshes import extraction as meshing
     from pmv_jax.meshes import files as mesh_files
     from pmv_jax.models import frames

@@ -69,7 +69,7 @@ def main() -> None:
     for file in files.values():
         _check_out(file)
 
-    from pmv_jax.inversion.pipeline import load_inversion
+    from pmv_jax.inversion.result import load_inversion
     from pmv_jax.models import frames
 
     inversion = load_inversion(directory)

@@ -12,7 +12,7 @@ import numpy as np
 
 from pmv_jax import images
 from pmv_jax.batch import job
-from pmv_jax.inversion.pipeline import Inversion
+from pmv_jax.inversion.result import Inversion
 from pmv_jax.results import writing as result
 
 FILES = {"input.png", "reconstruction.png", "final.npy", "report.html", "metrics.json"}

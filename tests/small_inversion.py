@@ -20,7 +20,8 @@ from pmv_jax.config import (
     SuperresolutionConfig,
     TuningConfig,
 )
-from pmv_jax.inversion.pipeline import Inversion, StageRecord
+from pmv_jax.inversion.image_run import StageRecord
+from pmv_jax.inversion.result import Inversion
 from pmv_jax.models.generator import Generator
 
 SIZE = 32

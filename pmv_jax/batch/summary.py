@@ -12,12 +12,12 @@ import json
 import traceback
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from etils import epath
 
 from pmv_jax import cameras
 from pmv_jax.inputs.manifest import Manifest
+from pmv_jax.results.remote import replace_text
 from pmv_jax.results.report import environment
 from pmv_jax.results.workspace import FINISHED
 
@@ -127,16 +127,6 @@ def forget_failure(out: epath.Path, name: str) -> None:
     """What failed is tried again."""
     for suffix in (".json", ".txt"):
         (out / FAILURE_FOLDER / f"{name}{suffix}").unlink(missing_ok=True)
-
-
-def replace_text(path: epath.Path, text: str) -> None:
-    """Writes a file such that a reader sees the old one or the new one, whole. Object stores do so by themselves."""
-    if "://" in str(path):
-        path.write_text(text)
-        return
-    partial = path.with_name(f"{path.name}.{jax.process_index()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -30,8 +30,9 @@ from pmv_jax.errors import InputError, NumericalError
 from pmv_jax.inversion import adam_loop as optimisation
 from pmv_jax.inversion import latent, pseudo_views, visibility
 from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.inversion.image_run import StageRecord
 from pmv_jax.inversion.losses import image_loss
-from pmv_jax.inversion.pipeline import Inversion, StageRecord
+from pmv_jax.inversion.result import Inversion
 from pmv_jax.models.generator import Generator, Tree
 from pmv_jax.models.lpips import Lpips
 

@@ -15,7 +15,7 @@ from jax import Array
 from pmv_jax import cameras
 from pmv_jax.evaluation import metrics
 from pmv_jax.evaluation.identity import IdentityModel
-from pmv_jax.inversion.pipeline import Inversion
+from pmv_jax.inversion.result import Inversion
 from pmv_jax.inversion.visibility import warp_to_view
 from pmv_jax.models import lpips as perceptual
 

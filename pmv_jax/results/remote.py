@@ -17,7 +17,6 @@ from typing import Any
 import jax
 from etils import epath
 
-from pmv_jax.batch.summary import replace_text
 from pmv_jax.errors import InputError
 from pmv_jax.results import workspace
 
@@ -108,3 +107,13 @@ def check_outputs(out: epath.Path, request: Mapping[str, Any], force: bool) -> N
 
 def _is_remote(path: epath.Path) -> bool:
     return "://" in str(path)
+
+
+def replace_text(path: epath.Path, text: str) -> None:
+    """Writes a file such that a reader sees the old one or the new one, whole. Object stores do so by themselves."""
+    if "://" in str(path):
+        path.write_text(text)
+        return
+    partial = path.with_name(f"{path.name}.{jax.process_index()}.partial")
+    partial.write_text(text)
+    partial.replace(path)

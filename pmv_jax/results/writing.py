@@ -20,7 +20,7 @@ from pmv_jax.config import LossConfig, to_dict
 from pmv_jax.errors import InputError
 from pmv_jax.evaluation import metrics
 from pmv_jax.images import video
-from pmv_jax.inversion.pipeline import Inversion
+from pmv_jax.inversion.result import Inversion
 from pmv_jax.meshes import extraction as meshing
 from pmv_jax.meshes import files as mesh_files
 from pmv_jax.models import frames

@@ -26,7 +26,7 @@ from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.edits import directions, editing
 from pmv_jax.edits.directions import Direction
 from pmv_jax.errors import InputError
-from pmv_jax.inversion.pipeline import Inversion, load_inversion
+from pmv_jax.inversion.result import Inversion, load_inversion
 from pmv_jax.viewer import scene as viewing
 
 _RANGE = 3.0  # of sliders: standard deviations

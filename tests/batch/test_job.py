@@ -13,10 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import small_inversion
-from light_invert import FILES, contents, write_result
 from PIL import Image
-from small_inversion import RECIPE
 
 from pmv_jax.batch import job
 from pmv_jax.batch import slots as batch
@@ -28,6 +25,9 @@ from pmv_jax.inputs import manifest
 from pmv_jax.inversion import image_run as running
 from pmv_jax.results import remote as storage
 from pmv_jax.viewer import ports
+from tests import small_inversion
+from tests.light_invert import FILES, contents, write_result
+from tests.small_inversion import RECIPE
 
 ROOT = Path(__file__).parents[2]
 CAMERA = np.asarray(look_at(0.2, 0.1)).tolist()

@@ -10,8 +10,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import small_inversion
-from small_inversion import RECIPE, SIZE
 
 from pmv_jax.batch import slots as batch
 from pmv_jax.cameras import look_at
@@ -20,6 +18,8 @@ from pmv_jax.errors import NumericalError
 from pmv_jax.inversion import image_run as running
 from pmv_jax.inversion import pipeline
 from pmv_jax.inversion.image_run import ImageRun
+from tests import small_inversion
+from tests.small_inversion import RECIPE, SIZE
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

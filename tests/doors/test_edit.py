@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_inversion
 from PIL import Image
 
 from pmv_jax import edit, images
 from pmv_jax.cameras import look_at
 from pmv_jax.errors import InputError
-from pmv_jax.inversion.pipeline import load_inversion
+from pmv_jax.inversion.result import load_inversion
+from tests import small_inversion
 
 ROOT = Path(__file__).parents[2]
 SIZE = small_inversion.SIZE

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_inversion
 from PIL import Image
 
 from pmv_jax import cameras, images
 from pmv_jax.errors import InputError
 from pmv_jax.evaluation import comparison, metrics
 from pmv_jax.evaluation.identity import IdentityModel, load_identity_model
+from tests import small_inversion
 
 ROOT = Path(__file__).parents[2]
 VIEWS = ((0.4, 0.1), (-0.3, -0.2))

@@ -8,7 +8,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import small_inversion
 import trimesh
 from scipy import spatial
 
@@ -19,6 +18,7 @@ from pmv_jax.meshes import extraction as meshing
 from pmv_jax.meshes import files as mesh_files
 from pmv_jax.meshes.extraction import View
 from pmv_jax.models import frames
+from tests import small_inversion
 from tools.signed_distance_heads import heads as procedural_heads
 
 ROOT = Path(__file__).parents[2]

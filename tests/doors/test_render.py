@@ -9,12 +9,12 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
-import small_inversion
 from PIL import Image
 
 from pmv_jax.cameras import paths as camera_paths
-from pmv_jax.inversion.pipeline import load_inversion
+from pmv_jax.inversion.result import load_inversion
 from pmv_jax.models import frames
+from tests import small_inversion
 
 ROOT = Path(__file__).parents[2]
 

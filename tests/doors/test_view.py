@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_inversion
 from PIL import Image
 from test_report import BROWSER, DRIVER, FLAGS, tetrahedron
 
 from pmv_jax import cameras, images
 from pmv_jax.cameras import files as camera_files
 from pmv_jax.errors import InputError
-from pmv_jax.inversion.pipeline import load_inversion
+from pmv_jax.inversion.result import load_inversion
 from pmv_jax.meshes import files as mesh_files
 from pmv_jax.models import frames
 from pmv_jax.viewer import ports
 from pmv_jax.viewer import scene as viewing
 from pmv_jax.viewer import server as viewer
+from tests import small_inversion
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_inversion
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +13,8 @@ from pmv_jax import cameras
 from pmv_jax.edits import directions, editing
 from pmv_jax.edits.directions import Direction
 from pmv_jax.errors import InputError
-from pmv_jax.inversion.pipeline import load_inversion
+from pmv_jax.inversion.result import load_inversion
+from tests import small_inversion
 
 SIZE = 64
 

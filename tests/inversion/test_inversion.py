@@ -11,11 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import small_inversion
 from jax.flatten_util import ravel_pytree
 from scipy import ndimage
-from small_inversion import CONFIG as TINY
-from small_inversion import SIZE
 
 from pmv_jax.cameras import look_at, poses, yaw_pitch
 from pmv_jax.checkpoints.orbax import variable_shapes
@@ -26,7 +23,11 @@ from pmv_jax.inversion import image_run as running
 from pmv_jax.inversion import latent, losses, pipeline, pseudo_views, tuning
 from pmv_jax.inversion import view_fitting as fitting
 from pmv_jax.inversion.losses import image_loss
+from pmv_jax.inversion.result import Inversion, load_inversion
 from pmv_jax.models.generator import Generator
+from tests import small_inversion
+from tests.small_inversion import CONFIG as TINY
+from tests.small_inversion import SIZE
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -49,8 +50,8 @@ def picture() -> np.ndarray:
     return np.float32(0.8 * np.sin(np.stack([6 * x, 5 * y, 4 * x * y], -1)))
 
 
-def assert_identical(one: pipeline.Inversion, other: pipeline.Inversion) -> None:
-    def values(inversion: pipeline.Inversion):
+def assert_identical(one: Inversion, other: Inversion) -> None:
+    def values(inversion: Inversion):
         losses = [stage.losses for stage in inversion.stages]
         return inversion.generator.variables, inversion.ws, inversion.camera, inversion.pseudo_views, losses
 
@@ -239,7 +240,7 @@ class Stop(Exception):
     """What a progress callback raises to interrupt a run."""
 
 
-def invert(config=RECIPE, camera=CAMERA, image=None, **kwargs) -> pipeline.Inversion:
+def invert(config=RECIPE, camera=CAMERA, image=None, **kwargs) -> Inversion:
     return pipeline.invert(picture() if image is None else image, camera, generator(), config, **kwargs)
 
 
@@ -250,7 +251,7 @@ def short_chunks(monkeypatch):
 
 
 @functools.cache
-def inversion() -> pipeline.Inversion:
+def inversion() -> Inversion:
     """What all tests of the pipeline compare with; programs are compiled here, once."""
     return invert()
 
@@ -301,7 +302,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, stage, done):
 def test_an_inversion_comes_back_from_disk(tmp_path):
     ours = inversion()
     ours.save(tmp_path / "a")
-    loaded = pipeline.load_inversion(tmp_path / "a")
+    loaded = load_inversion(tmp_path / "a")
     assert loaded.config == ours.config and loaded.generator.config == TINY
     assert [(stage.name, stage.seconds) for stage in loaded.stages] == [(s.name, s.seconds) for s in ours.stages]
     assert_identical(loaded, dataclasses.replace(ours, pseudo_views=None))
@@ -312,12 +313,12 @@ def test_an_inversion_comes_back_from_disk(tmp_path):
     with pytest.raises(InputError, match="exists"):
         ours.save(tmp_path / "a")
     with pytest.raises(InputError, match="no inversion here"):
-        pipeline.load_inversion(tmp_path)
+        load_inversion(tmp_path)
     meta = json.loads((tmp_path / "a" / "inversion.json").read_text())
     meta["config"]["joint"]["gone"] = 1
     (tmp_path / "a" / "inversion.json").write_text(json.dumps(meta))
     with pytest.raises(InputError, match="a: written by another version of pmv_jax .*joint.gone"):
-        pipeline.load_inversion(tmp_path / "a")
+        load_inversion(tmp_path / "a")
 
 
 @pytest.mark.parametrize(
@@ -346,7 +347,7 @@ def test_a_poisoned_run_names_its_stage():
 def average_head(camera) -> np.ndarray:
     """The tiny generator's average head as a camera sees it, before super-resolution, [SIZE, SIZE, 3]."""
     ws = jnp.tile(latent.statistics(generator(), camera).mean, (TINY.num_ws, 1))
-    raw = pipeline.Inversion(generator(), ws, camera, RECIPE).render(jnp.stack([camera, camera]))["image_raw"][0]
+    raw = Inversion(generator(), ws, camera, RECIPE).render(jnp.stack([camera, camera]))["image_raw"][0]
     return np.asarray(jax.image.resize(raw, (SIZE, SIZE, 3), "bilinear"))
 
 
@@ -443,7 +444,7 @@ def test_the_occluded_fit_leaves_out_what_the_pivot_does_not_know():
     assert [stage.name for stage in ours.stages] == ["latent", "tuning", "occluded", "joint"]
     ws = jnp.asarray(ours.ws)
     mask = np.asarray(pseudo_views.familiar(generator(), ws, jnp.asarray(image), CAMERA, 0.9))
-    made = pipeline.Inversion(generator(), ours.ws, CAMERA, recipe).render(CAMERA[None])["image"][0]
+    made = Inversion(generator(), ours.ws, CAMERA, recipe).render(CAMERA[None])["image"][0]
     np.testing.assert_array_equal(mask, np.abs(np.clip(made, -1, 1) - image).mean(-1) <= 0.9)
     assert 0 < mask.mean() < 1
     # The loss is that of the known pixels alone.
@@ -454,7 +455,7 @@ def test_the_occluded_fit_leaves_out_what_the_pivot_does_not_know():
 def test_early_stop_watches_the_perceptual_term_of_the_input_alone():
     """The threshold lies between that term and the sum of both: the fit ends at once, whatever L2 is."""
     config, views, code = LossConfig(), three_views(), a_code()
-    image = pipeline.Inversion(generator(), np.asarray(code), CAMERA, RECIPE).render(views.cameras[:1])["image"][0]
+    image = Inversion(generator(), np.asarray(code), CAMERA, RECIPE).render(views.cameras[:1])["image"][0]
     l2, perceptual = losses.terms(jnp.asarray(image), views.images[0], config, views.weights[0])
     assert l2 > 0.1
 

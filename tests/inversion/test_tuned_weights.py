@@ -10,9 +10,9 @@ import pytest
 from pmv_jax import cameras
 from pmv_jax.config import InversionConfig, WeightsConfig
 from pmv_jax.errors import InputError
-from pmv_jax.inversion import pipeline
 from pmv_jax.inversion import tuned_weights as parameters
 from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.inversion.result import load_inversion
 from tests import small_inversion
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -76,11 +76,11 @@ def an_inversion(untuned):
 def test_an_inversion_is_saved_without_its_generator(untuned, tmp_path):
     inversion = an_inversion(untuned)
     inversion.save(tmp_path / "delta", base=untuned)
-    loaded = pipeline.load_inversion(tmp_path / "delta", base=small_inversion.make().generator)
+    loaded = load_inversion(tmp_path / "delta", base=small_inversion.make().generator)
     jax.tree.map(np.testing.assert_array_equal, loaded.generator.variables, inversion.generator.variables)
     loaded.save(tmp_path / "again", base=untuned)
     loaded.save(tmp_path / "whole")
-    whole = pipeline.load_inversion(tmp_path / "whole")
+    whole = load_inversion(tmp_path / "whole")
     jax.tree.map(np.testing.assert_array_equal, whole.generator.variables, inversion.generator.variables)
 
 
@@ -88,9 +88,9 @@ def test_its_generator_must_be_there_and_be_the_same(untuned, tmp_path):
     inversion = an_inversion(untuned)
     inversion.save(tmp_path / "delta", base=untuned)
     with pytest.raises(InputError, match="holds only what was tuned; give load_inversion the one whose fingerprint"):
-        pipeline.load_inversion(tmp_path / "delta")
+        load_inversion(tmp_path / "delta")
     with pytest.raises(InputError, match="tuned from another generator"):
-        pipeline.load_inversion(tmp_path / "delta", base=inversion.generator)
+        load_inversion(tmp_path / "delta", base=inversion.generator)
     with pytest.raises(ValueError, match="edited since"):
         dataclasses.replace(inversion, generator=untuned).save(tmp_path / "wrong", base=untuned)
     assert not (tmp_path / "wrong").exists()

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_inversion
 
 from pmv_jax.checkpoints import orbax as checkpoints
 from pmv_jax.meshes import extraction as meshing
+from tests import small_inversion
 from tools import train_demo_generator as training
 from tools.signed_distance_heads import heads as procedural_heads
 

@@ -41,7 +41,8 @@ from pmv_jax.evaluation.identity import IdentityModel, load_identity_model
 from pmv_jax.inversion import adam_loop as optimisation
 from pmv_jax.inversion import latent, tuning
 from pmv_jax.inversion import view_fitting as fitting
-from pmv_jax.inversion.pipeline import Inversion, invert, load_inversion
+from pmv_jax.inversion.pipeline import invert
+from pmv_jax.inversion.result import Inversion, load_inversion
 from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator
 from tools import find_directions

@@ -38,7 +38,6 @@ from absl import flags
 from tqdm import tqdm
 
 from pmv_jax import images
-from pmv_jax.batch.summary import replace_text
 from pmv_jax.checkpoints import lpips as lpips_weights
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
@@ -47,9 +46,11 @@ from pmv_jax.config import InversionConfig, load_recipe, override, to_dict
 from pmv_jax.errors import InputError, suggestion
 from pmv_jax.evaluation import comparison
 from pmv_jax.evaluation.identity import IdentityModel, load_identity_model
-from pmv_jax.inversion.pipeline import Inversion, invert
+from pmv_jax.inversion.pipeline import invert
+from pmv_jax.inversion.result import Inversion
 from pmv_jax.models.generator import Generator
 from pmv_jax.models.lpips import Lpips
+from pmv_jax.results.remote import replace_text
 from tools.benchmarks import heads as benchmark_heads
 from tools.benchmarks.heads import Case, Truth
 

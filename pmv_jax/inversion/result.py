@@ -1,0 +1,129 @@
+"""What an inversion gives: a head that can be rendered from anywhere, saved and loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from pmv_jax.checkpoints import orbax as checkpoints
+from pmv_jax.config import GeneratorConfig, InversionConfig, from_dict, to_dict
+from pmv_jax.errors import InputError
+from pmv_jax.inversion import pseudo_views, tuned_weights
+from pmv_jax.inversion.image_run import StageRecord
+from pmv_jax.inversion.pseudo_views import PseudoViews
+from pmv_jax.models.generator import Generator
+
+_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Inversion:
+    """A photograph as a head that can be rendered from anywhere.
+
+    Attributes:
+      generator: with the tuned parameters.
+      ws: pivot [num_ws, w_dim].
+      camera: [25] of the input.
+      config: the recipe.
+      stages: what was run.
+      pseudo_views: what the joint tuning was shown; None if it was not run, or after loading.
+      tuned: what was tuned of the generator, see `parameters`; None after loading all of it.
+    """
+
+    generator: Generator
+    ws: np.ndarray
+    camera: np.ndarray
+    config: InversionConfig
+    stages: tuple[StageRecord, ...] = ()
+    pseudo_views: PseudoViews | None = None
+    tuned: Any = None
+
+    def render(self, cameras: np.ndarray | Array) -> dict[str, np.ndarray]:
+        """cameras [V, 25] -> image [V, H, W, 3] in about [-1, 1], image_raw [V, n, n, 3], ray_distance [V, n, n]."""
+        return jax.tree.map(np.asarray, _render(self.generator, jnp.asarray(self.ws), jnp.asarray(cameras)))
+
+    def save(self, path: str | Path, base: Generator | None = None) -> None:
+        """Writes the inversion as a directory; it must not exist.
+
+        Args:
+          base: the generator that was tuned. Then what was tuned is all that is written of it, and `load_inversion`
+            needs the same generator again. By default the directory holds all that it takes.
+
+        Raises:
+          InputError: it exists, or cannot be written.
+          ValueError: `base` with what was tuned is not this generator, because it is another, or was edited since.
+        """
+        if base is not None and not _same(self.generator, base, self.tuned):
+            raise ValueError("base: is not the generator that was tuned, or its parameters were edited since")
+        tree = {
+            **({"variables": self.generator.variables} if base is None else {"tuned": self.tuned}),
+            "ws": self.ws,
+            "camera": self.camera,
+            "losses": {stage.name: stage.losses for stage in self.stages if stage.steps},
+        }
+        checkpoints.save_tree(path, tree)
+        meta = {
+            "format": _FORMAT,
+            "base": base and base.fingerprint(),
+            "generator": to_dict(self.generator.config),
+            "config": to_dict(self.config),
+            "stages": [{"name": stage.name, "seconds": stage.seconds} for stage in self.stages],
+        }
+        (Path(path) / "inversion.json").write_text(json.dumps(meta, indent=2) + "\n")
+
+
+def load_inversion(path: str | Path, base: Generator | None = None) -> Inversion:
+    """Reads what `Inversion.save` wrote; also takes a result directory of `python -m pmv_jax.invert`.
+
+    Args:
+      base: the generator that was tuned, for an inversion that was saved without it.
+
+    Raises:
+      InputError: there is no inversion, or it is damaged or of another format, or `base` is missing or another.
+    """
+    path = Path(path)
+    path = path / "inversion" if (path / "inversion").is_dir() else path
+    try:
+        meta = json.loads((path / "inversion.json").read_text())
+        version = meta["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: no inversion here ({error}); give a result of python -m pmv_jax.invert") from error
+    if version != _FORMAT:
+        raise InputError(f"{path}: inversion format {version}, this program reads {_FORMAT}; invert the image again")
+    try:
+        family, config = from_dict(GeneratorConfig, meta["generator"]), from_dict(InversionConfig, meta["config"])
+    except InputError as error:
+        raise InputError(f"{path}: written by another version of pmv_jax ({error}); invert the image again") from error
+    needed = meta.get("base")
+    if needed and (base is None or base.fingerprint() != needed):
+        problem = "holds only what was tuned" if base is None else "was tuned from another generator than the one given"
+        raise InputError(f"{path}: {problem}; give load_inversion the one whose fingerprint is {needed[:12]}...")
+    tree = checkpoints.load_tree(path)
+    losses = tree.get("losses", {})
+    stages = tuple(
+        StageRecord(stage["name"], stage["seconds"], np.asarray(losses.get(stage["name"], np.zeros(0))))
+        for stage in meta["stages"]
+    )
+    if needed:
+        tuned = jax.tree.map(jnp.asarray, tree["tuned"])
+        return Inversion(_merged(base, tuned), tree["ws"], tree["camera"], config, stages, tuned=tuned)
+    generator = Generator(family, jax.tree.map(jnp.asarray, tree["variables"]))
+    return Inversion(generator, tree["ws"], tree["camera"], config, stages)
+
+
+def _same(generator: Generator, base: Generator, tuned: Any) -> bool:
+    """Whether `base` with what was tuned is this generator, to the last bit."""
+    if tuned is None or generator.config != base.config:
+        return False
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, generator.variables, _merged(base, tuned).variables)))
+
+
+_render = jax.jit(pseudo_views.render)
+_merged = jax.jit(tuned_weights.merged)
