@@ -52,7 +52,16 @@ _IMAGES = flags.DEFINE_string(
     "images", None, "Pictures to invert: a quoted pattern, a manifest (.txt, .csv, .jsonl), or an EG3D dataset.json."
 )
 _CAMERA = flags.DEFINE_string(
-    "camera", None, "Its camera: .npy or .json with EG3D's 25 numbers, or an EG3D dataset.json. Default: search for it."
+    "camera",
+    None,
+    "Its camera: .npy or .json with EG3D's 25 numbers, EG3D's dataset.json or cameras.json, or nerfstudio's "
+    "transforms.json. Default: search for it.",
+)
+_CONVENTION = flags.DEFINE_string(
+    "camera_convention",
+    None,
+    "How the camera is written, where it is not as EG3D does it: opengl, pytorch3d, world2cam, transposed, pixels; "
+    "several are joined by commas.",
 )
 _FACE = flags.DEFINE_integer("face", None, "Which face, counted from the largest. Default: the largest.", lower_bound=1)
 _LANDMARKS = flags.DEFINE_string(
@@ -129,7 +138,7 @@ def _invert_one() -> int:
 
 
 def _invert_many() -> int:
-    for flag in (_CAMERA, _FACE, _LANDMARKS):
+    for flag in (_CAMERA, _CONVENTION, _FACE, _LANDMARKS):
         if flag.value is not None:
             raise InputError(f"--{flag.name} is for one --image; a manifest has it line by line")
     images = manifest.read(_IMAGES.value)
@@ -157,7 +166,7 @@ def _invert_many() -> int:
 
 
 def _entry(image: str) -> manifest.Entry:
-    return manifest.Entry(image, _CAMERA.value, _LANDMARKS.value, _FACE.value, _ALIGN.value)
+    return manifest.Entry(image, _CAMERA.value, _LANDMARKS.value, _FACE.value, _ALIGN.value, _CONVENTION.value)
 
 
 def _config() -> InversionConfig:

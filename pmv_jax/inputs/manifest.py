@@ -2,7 +2,8 @@
 
     DIR/*.png       every picture that fits, ** for folders below
     list.txt        one image a line; after it, behind tabs, its camera file and settings KEY=VALUE; # begins a comment
-    list.csv        columns: image, and any of camera, landmarks, face, align and settings such as tuning.steps
+    list.csv        columns: image, and any of camera, camera_convention, landmarks, face, align and settings such as
+                    tuning.steps
     list.jsonl      one object a line, with the same keys; camera may be the 25 numbers themselves
     dataset.json    EG3D's {"labels": [[image, 25 numbers], ...]}
 
@@ -44,6 +45,7 @@ class Entry:
       landmarks: path of a file with five of them.
       face: which one, 1 is the largest.
       align: whether to find the face and crop to it.
+      camera_convention: in which the camera is written, see `cameras.conventions`; None is the project's own.
       settings: KEY=VALUE, as `config.override` takes them.
     """
 
@@ -52,6 +54,7 @@ class Entry:
     landmarks: str | None = None
     face: int | None = None
     align: bool = True
+    camera_convention: str | None = None
     settings: tuple[str, ...] = ()
 
 
@@ -119,7 +122,9 @@ class Manifest(Sequence[Entry]):
 
     def _entry(self, values: dict[str, Any]) -> Entry:
         values = {str(key).strip(): value for key, value in values.items() if value is not None}
-        image, camera, landmarks = (values.pop(key, None) for key in ("image", "camera", "landmarks"))
+        image, camera, landmarks, convention = (
+            values.pop(key, None) for key in ("image", "camera", "landmarks", "camera_convention")
+        )
         if not isinstance(image, str) or not image.strip():
             raise InputError("has no image")
         if camera is not None and not isinstance(camera, str):
@@ -133,6 +138,7 @@ class Manifest(Sequence[Entry]):
             None if landmarks is None else self._path(str(landmarks)),
             None if face is None else int(face),
             bool(align),
+            convention,
             tuple(f"{key}={value}" for key, value in values.items()),
         )
 

@@ -18,7 +18,8 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from pmv_jax.cameras.files import find_problem, load_camera
+from pmv_jax.cameras import conventions
+from pmv_jax.cameras.files import checked, load_camera
 from pmv_jax.config import GeneratorConfig, InversionConfig, override, to_dict
 from pmv_jax.errors import InputError
 from pmv_jax.images import open_image, to_square
@@ -110,12 +111,14 @@ def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) 
     """Crops a photograph as the generator wants it.
 
     Args:
-      force: go on with a doubtful face.
+      force: go on with a doubtful face or camera.
 
     Raises:
-      InputError: no face, or a doubtful one.
+      InputError: no face, or a doubtful one; a camera that fits no picture of the generator.
     """
     entry, picture, resolution = photograph.entry, photograph.picture, family.image_resolution
+    if photograph.camera is not None:
+        _check_camera(photograph, family, force)
     portrait = None
     if photograph.camera is None and entry.align:
         portrait = _find_face(entry, picture, family, photograph.config, force)
@@ -125,16 +128,29 @@ def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) 
 
 
 def _camera(entry: Entry) -> np.ndarray | None:
+    convention = None if entry.camera_convention is None else conventions.parse(entry.camera_convention)
     if entry.camera is None:
+        if convention is not None:
+            raise InputError(
+                f"image {entry.image}: --camera_convention says how to read a camera; give one by --camera"
+            )
         return None
     if isinstance(entry.camera, str):
         with _local(entry.camera) as path:
-            return load_camera(path, entry.image)
-    camera = np.array(entry.camera)
-    problem = "is not 25 numbers" if camera.shape != (25,) else find_problem(camera)
-    if problem:
-        raise InputError(f"camera of {entry.image}: {problem}")
-    return camera.astype(np.float32)
+            return load_camera(path, entry.image, convention)
+    return checked(entry.camera, f"camera of {entry.image}", convention or ())
+
+
+def _check_camera(photograph: Photograph, family: GeneratorConfig, force: bool) -> None:
+    """Refuses a camera that cannot be that of the picture; with `force` it is a warning."""
+    camera = photograph.camera.astype(np.float64)
+    problem = conventions.misfit(camera, family)
+    if problem is None:
+        return
+    message = f"camera of {photograph.entry.image}: {problem}{conventions.hint(camera, family)}"
+    if not force:
+        raise InputError(f"{message}; without --camera it is estimated, --force takes it all the same")
+    warnings.warn(message, stacklevel=2)
 
 
 def _find_face(
