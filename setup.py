@@ -46,12 +46,14 @@ setup(
     ],
     extras_require={
         "face": ["mtcnn==1.0.0"],
+        "heif": ["pillow-heif>=0.20"],
         "identity": ["onnxruntime>=1.20"],
         "test": [
             "hypothesis>=6.100",
             "mtcnn==1.0.0",
             "onnx>=1.17",
             "onnxruntime>=1.20",
+            "pillow-heif>=0.20",
             "pytest>=8.0",
             "pytest-xdist>=3.6",
             "ruff>=0.12",

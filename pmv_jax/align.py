@@ -2,9 +2,10 @@
 
     python -m pmv_jax.align --images DIR --out DIR [--size N] [--generator DIR] [--force]
 
-Of every picture (PNG, JPEG or WebP) the largest face is taken. The result holds the crops, dataset.json with their
-cameras in EG3D's format (25 numbers an image, for `--camera` of pmv_jax.invert and for EG3D's own programs), and
-alignment/ with pictures to check it by and the ways back into the photographs. Needs the extra `pmv_jax[face]`.
+Of every picture (PNG, JPEG, WebP, AVIF, HEIC, TIFF or BMP) the largest face is taken. The result holds the crops,
+dataset.json with their cameras in EG3D's format (25 numbers an image, for `--camera` of pmv_jax.invert and for EG3D's
+own programs), and alignment/ with pictures to check it by and the ways back into the photographs. Needs the extra
+`pmv_jax[face]`.
 
 Exit codes: 0 done, 2 bad input or usage, 3 some pictures failed: each is a line on stderr and in metrics.json.
 """
@@ -25,7 +26,7 @@ from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.commandline import run as entry
 from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
-from pmv_jax.images import open_image, save_image
+from pmv_jax.images import SUFFIXES, open_image, save_image
 from pmv_jax.results import workspace
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder of photographs. Required.")
@@ -33,7 +34,6 @@ _SIZE = flags.DEFINE_integer("size", 512, "Side of the crops in pixels.", lower_
 for _name in ("generator", "out", "force", "help"):
     flags.declare_key_flag(_name)
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _EXIT_SOME_FAILED = 3
 
 
@@ -96,9 +96,9 @@ def crop_names(pictures: list[Path]) -> dict[Path, str]:
 def _pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"--images {folder}: is no folder; give one with photographs")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not found:
-        raise InputError(f"--images {folder}: holds no {', '.join(_SUFFIXES)} file; give a folder with photographs")
+        raise InputError(f"--images {folder}: holds no {', '.join(SUFFIXES)} file; give a folder with photographs")
     return found
 
 

@@ -2,12 +2,13 @@
 
     python -m pmv_jax.invert --image FILE [--face N | --landmarks FILE | --camera FILE | --noalign] [--generator DIR]
                              [--config FILE.py] [--set KEY=VALUE]... [--out DIR] [--seed N] [--force | --resume]
-    python -m pmv_jax.invert --images 'DIR/*.png' | FILE.txt | FILE.csv | FILE.jsonl | dataset.json [--batch N]
-                             [--multihost] [--strict] [--log-dir DIR] [...]
+    python -m pmv_jax.invert --images 'DIR/*.png' | FILE.txt | FILE.csv | FILE.jsonl | dataset.json | set.zip
+                             [--batch N] [--multihost] [--strict] [--log-dir DIR] [...]
 
-The picture (PNG, JPEG or WebP) is any photograph of a face. With the extra `pmv_jax[face]` the face is found, cropped
-as EG3D crops FFHQ, and its camera estimated from its landmarks (alignment.png shows how); then the generator refines
-the camera. Without it, with --noalign, or for what is no face, the central square is taken and the camera searched.
+The picture (PNG, JPEG, WebP, AVIF, TIFF, BMP; HEIC with the extra `pmv_jax[heif]`) is any photograph of a face. With
+the extra `pmv_jax[face]` the face is found, cropped as EG3D crops FFHQ, and its camera estimated from its landmarks
+(alignment.png shows how); then the generator refines the camera. Without it, with --noalign, or for what is no face,
+the central square is taken and the camera searched.
 With --camera the picture is a crop already. The result directory holds the reconstruction,
 renderings from other views (views.png, orbit.mp4), depth, the settings and figures (config.json, metrics.json), and the
 tuned generator (inversion/).
@@ -49,7 +50,9 @@ from pmv_jax.results import workspace
 
 _IMAGE = flags.DEFINE_string("image", None, "Picture to invert. This or --images is required.")
 _IMAGES = flags.DEFINE_string(
-    "images", None, "Pictures to invert: a quoted pattern, a manifest (.txt, .csv, .jsonl), or an EG3D dataset.json."
+    "images",
+    None,
+    "Pictures to invert: a quoted pattern, a manifest (.txt, .csv, .jsonl), an EG3D dataset.json or .zip.",
 )
 _CAMERA = flags.DEFINE_string(
     "camera",

@@ -3,6 +3,7 @@
 from pmv_jax.images.files import (
     FORMATS,
     SMALLEST_SIDE,
+    SUFFIXES,
     colour_depth,
     contact_sheet,
     load_image,
@@ -16,6 +17,7 @@ from pmv_jax.images.files import (
 __all__ = [
     "FORMATS",
     "SMALLEST_SIDE",
+    "SUFFIXES",
     "colour_depth",
     "contact_sheet",
     "load_image",

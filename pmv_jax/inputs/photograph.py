@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import os
 import tempfile
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +26,7 @@ from pmv_jax.cameras.files import checked, load_camera
 from pmv_jax.config import GeneratorConfig, InversionConfig, override, to_dict
 from pmv_jax.errors import InputError
 from pmv_jax.images import open_image, to_square
-from pmv_jax.inputs.manifest import Entry
+from pmv_jax.inputs.manifest import WEB, Entry
 
 if TYPE_CHECKING:
     from pmv_jax.faces.portrait import Portrait
@@ -188,9 +191,27 @@ def _find_face(
     return found
 
 
+def _zip_member(path: str) -> tuple[str, str]:
+    """`a/set.zip/00/x.png` -> the archive and its member; the latter is empty where there is no archive on the way."""
+    head, separator, member = path.partition(".zip/")
+    return (head + ".zip", member) if separator and os.path.isfile(head + ".zip") else (path, "")
+
+
 @contextlib.contextmanager
 def _local(path: str) -> Iterator[Path]:
-    """A file's local path; a remote one is fetched for the time being."""
+    """A file's local path; a remote one is fetched, and a member of a .zip taken out, for the time being."""
+    if path.startswith(WEB):
+        raise InputError(f"{path}: is an address on the web; download the file, and give its name")
+    archive, member = _zip_member(path)
+    if member:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                with zipfile.ZipFile(archive) as file:
+                    copy = Path(file.extract(member, folder))
+            except (KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
+                raise InputError(f"{path}: cannot be taken out ({error}); check the archive") from error
+            yield copy
+        return
     if "://" not in path:
         yield Path(path)
         return

@@ -1,6 +1,8 @@
 """From an entry to a target: its files read, its camera taken or refused."""
 
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -56,3 +58,20 @@ def test_a_rotation_that_is_a_little_off_is_mended_with_a_warning(picture):
     with pytest.warns(UserWarning, match="off by 1.3 %"):
         found = target(Entry(picture, tuple(stretched))).camera
     np.testing.assert_allclose(found, CAMERA, atol=1e-6)
+
+
+def test_a_picture_in_an_archive(picture, tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.write(picture, "00/a.png")
+        archive.writestr("00/bad.png", io.BytesIO().getvalue())
+    found = target(Entry(f"{tmp_path}/set.zip/00/a.png", tuple(CAMERA)))
+    np.testing.assert_array_equal(found.image, target(Entry(picture, tuple(CAMERA))).image)
+    with pytest.raises(InputError, match="bad.png: is empty"):
+        target(Entry(f"{tmp_path}/set.zip/00/bad.png", tuple(CAMERA)))
+    with pytest.raises(InputError, match="cannot be taken out"):
+        target(Entry(f"{tmp_path}/set.zip/00/gone.png", tuple(CAMERA)))
+
+
+def test_addresses_are_refused_with_a_sentence():
+    with pytest.raises(InputError, match="address on the web; download"):
+        photograph.read(Entry("https://example.org/a.png"), InversionConfig())
