@@ -24,6 +24,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,14 +33,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import flags
 from jax import Array
 from PIL import Image
 from tqdm import tqdm
 
 from pmv_jax import cameras
 from pmv_jax.checkpoints import orbax as checkpoints
-from pmv_jax.commandline import run as entry
+from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.run import command
 from pmv_jax.config import (
     BackboneConfig,
     DecoderConfig,
@@ -384,17 +385,19 @@ def contact_sheet(generator: Generator, one_head: bool, count: int = 4) -> Image
     return Image.fromarray(pixels)
 
 
-flags.declare_key_flag("out")
-flags.declare_key_flag("seed")
-_ONE_HEAD = flags.DEFINE_bool("one_head", False, "train on a single head: can the network be sharp at all?")
-_INIT = flags.DEFINE_string("init", None, "generator directory from whose weights the last stage alone is trained")
-_SCALE = flags.DEFINE_float("scale", 1.0, "multiplies the steps of every stage")
-_MINUTES = flags.DEFINE_float("checkpoint_minutes", 10.0, "time between checkpoints")
-_CHUNK = flags.DEFINE_integer("chunk", 50, "steps run on the device at a time")
+FLAGS = Flags()
+_ONE_HEAD = FLAGS.switch("one_head", False, "train on a single head: can the network be sharp at all?")
+_INIT = FLAGS.string("init", None, "generator directory from whose weights the last stage alone is trained")
+_SCALE = FLAGS.number("scale", 1.0, "multiplies the steps of every stage")
+_MINUTES = FLAGS.number("checkpoint_minutes", 10.0, "time between checkpoints")
+_CHUNK = FLAGS.integer("chunk", 50, "steps run on the device at a time")
+_OUT = FLAGS.out()
+_SEED = FLAGS.seed()
 
 
+@command(FLAGS)
 def main() -> None:
-    out, seed, one_head = Path(entry.OUT.value or "out/demo_generator"), entry.SEED.value or 0, _ONE_HEAD.value
+    out, seed, one_head = Path(_OUT.value or "out/demo_generator"), _SEED.value or 0, _ONE_HEAD.value
     stages = [dataclasses.replace(s, steps=max(_CHUNK.value, int(s.steps * _SCALE.value))) for s in RECIPE]
     first, saved = _resume(out)
     params = None
@@ -448,4 +451,4 @@ def _resume(out: Path) -> tuple[int, list[Array] | None]:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    sys.exit(main())

@@ -1,19 +1,20 @@
 """LPIPS weights, from files as torchvision and lpips write them; what is said of files that do not fit."""
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from test_perceptual import heads, pictures, rule_backbone
 
 from pmv_jax.checkpoints import lpips as lpips_weights
 from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError
 from pmv_jax.models import lpips as perceptual
+from tests import command
 from tests.checkpoints import fake_torch_files as fake
+from tests.models.test_lpips import heads, pictures, rule_backbone
+from tools import convert_lpips
 
 
 def torch_file(tensors, file_format=fake.zip_file):
@@ -24,8 +25,7 @@ def torch_file(tensors, file_format=fake.zip_file):
 
 
 def convert(*args):
-    command = [sys.executable, "-m", "tools.convert_lpips", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return command.run(convert_lpips.main, Path.cwd(), *args)
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_report import BROWSER, DRIVER, FLAGS, tetrahedron
 
 from pmv_jax import cameras, images
 from pmv_jax.cameras import files as camera_files
+from pmv_jax.commands.view import main
 from pmv_jax.errors import InputError
 from pmv_jax.inversion.result import load_inversion
 from pmv_jax.meshes import files as mesh_files
@@ -24,7 +24,8 @@ from pmv_jax.models import frames
 from pmv_jax.viewer import ports
 from pmv_jax.viewer import scene as viewing
 from pmv_jax.viewer import server as viewer
-from tests import small_inversion
+from tests import command, small_inversion
+from tests.results.test_report import BROWSER, DRIVER, FLAGS, tetrahedron
 
 ROOT = Path(__file__).parents[2]
 
@@ -207,9 +208,8 @@ def start(cwd: Path, arguments: str) -> subprocess.Popen:
 )
 def test_bad_input_is_one_line(result, arguments, message):
     (result.parent / "nothing").mkdir(exist_ok=True)
-    process = start(result.parent, arguments)
-    out, error = process.communicate(timeout=120)
-    assert process.returncode == 2 and out == ""
+    code, out, error = command.run(main, result.parent, *arguments.split())
+    assert code == 2 and out == ""
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
 
 

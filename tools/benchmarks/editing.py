@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
-from absl import flags
 from tqdm import tqdm
 
 from pmv_jax import cameras, images
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
-from pmv_jax.commandline import run as entry
+from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.run import command
 from pmv_jax.config import InversionConfig, JointConfig, override
 from pmv_jax.edits import directions, editing
 from pmv_jax.errors import InputError
@@ -63,13 +64,15 @@ _MARGIN = 4  # pixels around a decal that count as neither inside nor outside
 _COMPONENTS = 300  # of pictures, that attributes are read from
 _SIDE = 48  # pixels of these pictures, rendered without super-resolution: enough for what is read from them
 
-_PART = flags.DEFINE_enum("part", None, ["latent", "texture"], "What to measure. Required.")
-_COUNT = flags.DEFINE_integer("edited-heads", None, "Number of heads. Default: 50 latent, 12 texture.", lower_bound=1)
-_SAMPLES = flags.DEFINE_integer("examples", 1000, "Heads that the regressors learn from.", lower_bound=100)
-_DEV = flags.DEFINE_bool("dev", False, "Part texture: heads for choices, in place of those for reporting.")
-_EMBEDDING = flags.DEFINE_string("embedding", None, "Face-embedding network as ONNX, for the similarity of identity.")
-for _name in ("generator", "out", "set", "help"):
-    flags.declare_key_flag(_name)
+FLAGS = Flags()
+_PART = FLAGS.choice("part", None, ["latent", "texture"], "What to measure. Required.")
+_COUNT = FLAGS.integer("edited-heads", None, "Number of heads. Default: 50 latent, 12 texture.", least=1)
+_SAMPLES = FLAGS.integer("examples", 1000, "Heads that the regressors learn from.", least=100)
+_DEV = FLAGS.switch("dev", False, "Part texture: heads for choices, in place of those for reporting.")
+_EMBEDDING = FLAGS.string("embedding", None, "Face-embedding network as ONNX, for the similarity of identity.")
+_GENERATOR = FLAGS.generator()
+_SET = FLAGS.changes()
+_OUT = FLAGS.out()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -189,7 +192,7 @@ def texture_case(case: benchmark_heads.Case, generator: Generator, folder: Path)
     if (folder / case.name).is_dir():
         inversion = load_inversion(folder / case.name)
     else:
-        inversion = invert(plain[0], views[0], generator, override(InversionConfig(), entry.SET.value))
+        inversion = invert(plain[0], views[0], generator, override(InversionConfig(), _SET.value))
         inversion.save(folder / case.name)
     old = np.clip(inversion.render(views)["image"], -1, 1)
     painting = editing.Painting(truth[0], editing.changed_region(plain[0], truth[0]), views[0])
@@ -280,12 +283,13 @@ def summary(cases: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
+@command(FLAGS)
 def main() -> None:
     if _PART.value is None:
         raise InputError("--part is missing; choose latent or texture")
-    out = Path(os.path.abspath(entry.OUT.value or Path("out", "benchmark_editing")))
+    out = Path(os.path.abspath(_OUT.value or Path("out", "benchmark_editing")))
     (out / "inversions").mkdir(parents=True, exist_ok=True)
-    directory = Path(entry.GENERATOR.value or default_generator_directory())
+    directory = Path(_GENERATOR.value or default_generator_directory())
     generator = load_generator(directory)
     config = generator.config
     if _PART.value == "latent":
@@ -310,4 +314,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    sys.exit(main())
