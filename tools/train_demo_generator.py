@@ -40,9 +40,9 @@ def main() -> None:
     if not _DATA.value:
         raise InputError("--data: give the directory of the shards to train on")
     out = Path(entry.OUT.value or "out/demo_generator")
-    out.mkdir(parents=True, exist_ok=True)
     training = Training(NETWORK, Heads(_DATA.value), entry.SEED.value or 0)
     held_out = Heads(_HELD_OUT.value) if _HELD_OUT.value else None
+    out.mkdir(parents=True, exist_ok=True)
     state = training.load(out) if (out / STATE_FILE).exists() else training.begin()
     if _FINISH.value:
         _finish(training, state, out / "finished", held_out)

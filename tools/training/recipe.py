@@ -39,7 +39,7 @@ class Stage:
 
 
 RECIPE = (
-    Stage("rays", 1500, 5e-3, 64, heads=8, views=2, rays=384),
+    Stage("rays", 2500, 8e-3, 64, heads=8, views=2, rays=128),
     Stage("images", 1500, 2e-3, 128, heads=4, views=2, rays=32 * 32, images=True, guided=16),
     Stage(
         "surface",
