@@ -64,11 +64,12 @@ def truth_of_crops(batch: Batch, numbers: Array, network: GeneratorConfig) -> Tr
 
     blocks = lambda x: x.reshape(heads, views, raw, scale, raw, scale, *x.shape[3:])  # noqa: E731
     low, high = scale // 2 - 1, scale // 2 + 1
-    middle = (
-        lambda x: (  # noqa: E731
-            blocks(x)[:, :, :, low:high, :, low:high].swapaxes(3, 4).reshape(heads, views * raw * raw, 4)
-        )
-    )
+
+    def middle(x: Array) -> Array:
+        """[H, V, N * N] -> [H, rays, 4]: of the four final pixels around each ray."""
+        four = blocks(x)[:, :, :, low:high, :, low:high].swapaxes(3, 4)
+        return four.reshape(heads, views * raw * raw, 4)
+
     order = jnp.argsort(middle(distance), axis=-1)
     near, far = (jnp.take_along_axis(middle(distance), order[..., i : i + 1], -1)[..., 0] for i in (1, 2))
     first_hit = jnp.take_along_axis(middle(hit), order[..., 1:2], -1)[..., 0]

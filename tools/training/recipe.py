@@ -15,9 +15,10 @@ import numpy as np
 class Stage:
     """What a step of training looks at, and what it minimises."""
 
-    name: str
-    steps: int | None  # None: open end
-    learning_rate: float
+    # Without these three, stages are equal if they compile to the same step.
+    name: str = dataclasses.field(compare=False)
+    steps: int | None = dataclasses.field(compare=False)  # None: open end
+    learning_rate: float = dataclasses.field(compare=False)
     plane_resolution: int
     heads: int  # a step
     views: int  # of each head
@@ -39,8 +40,8 @@ class Stage:
 
 
 RECIPE = (
-    Stage("rays", 2500, 8e-3, 64, heads=8, views=2, rays=128),
-    Stage("images", 1500, 2e-3, 128, heads=4, views=2, rays=32 * 32, images=True, guided=16),
+    Stage("rays", 1300, 8e-3, 64, heads=8, views=2, rays=128),
+    Stage("images", 1200, 2e-3, 128, heads=4, views=2, rays=32 * 32, images=True, guided=16),
     Stage(
         "surface",
         None,

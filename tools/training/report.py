@@ -62,7 +62,7 @@ def figures(generator: Generator, heads: Heads, count: int, views: int = 1) -> d
         numbers = np.random.default_rng(head).standard_normal((1, backdrop.NUMBERS), dtype=np.float32)
         for view in range(views):
             scores.append(_compare(generator.variables, view_of(heads, head, view), numbers, generator.config)[2])
-    return {name: round(float(np.nanmean([s[name] for s in scores])), 5) for name in scores[0]}
+    return {name: round(float(jnp.nanmean(jnp.stack([s[name] for s in scores]))), 5) for name in scores[0]}
 
 
 def contact_sheet(generator: Generator, heads: Heads, chosen: list[int]) -> Image.Image:
