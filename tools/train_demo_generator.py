@@ -13,6 +13,7 @@ weights as a generator directory, figures on the heads of `--held_out`, and cont
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -25,12 +26,15 @@ from tools.training import report
 from tools.training.data import Heads
 from tools.training.loop import STATE_FILE, Log, State, Training
 from tools.training.network import NETWORK
+from tools.training.recipe import RECIPE
 
 flags.declare_key_flag("out")
 flags.declare_key_flag("seed")
 _DATA = flags.DEFINE_string("data", None, "directory of shards of rendered heads")
 _HELD_OUT = flags.DEFINE_string("held_out", None, "directory of shards of heads that are not trained on, for figures")
 _FINISH = flags.DEFINE_integer("finish", None, "steps in which the learning rate falls to zero", lower_bound=1)
+_INIT = flags.DEFINE_string("init", None, "averaged weights (average.npz) with which to begin the last stage")
+_BATCH = flags.DEFINE_integer("batch", 1, "multiplies the heads of a step", lower_bound=1)
 _HOURS = flags.DEFINE_float("hours", None, "time after which to stop")
 _REPORT = flags.DEFINE_float("report_minutes", 15.0, "time between reports", lower_bound=0.0)
 _SAVE_SECONDS = 60
@@ -40,10 +44,14 @@ def main() -> None:
     if not _DATA.value:
         raise InputError("--data: give the directory of the shards to train on")
     out = Path(entry.OUT.value or "out/demo_generator")
-    training = Training(NETWORK, Heads(_DATA.value), entry.SEED.value or 0)
+    stages = tuple(dataclasses.replace(stage, heads=_BATCH.value * stage.heads) for stage in RECIPE)
+    training = Training(NETWORK, Heads(_DATA.value), entry.SEED.value or 0, stages)
     held_out = Heads(_HELD_OUT.value) if _HELD_OUT.value else None
     out.mkdir(parents=True, exist_ok=True)
-    state = training.load(out) if (out / STATE_FILE).exists() else training.begin()
+    if (out / STATE_FILE).exists():
+        state = training.load(out)
+    else:
+        state = training.begin_last(Path(_INIT.value)) if _INIT.value else training.begin()
     if _FINISH.value:
         _finish(training, state, out / "finished", held_out)
     else:
@@ -64,6 +72,7 @@ def _train(training: Training, state: State, out: Path, held_out: Heads | None) 
             _report(training, state, out, held_out, log)
             reported = time.time()
     training.save(state, out)
+    _report(training, state, out, held_out, log)
 
 
 def _finish(training: Training, state: State, out: Path, held_out: Heads | None) -> None:
@@ -88,6 +97,7 @@ def _report(training: Training, state: State, out: Path, held_out: Heads | None,
         report.contact_sheet(generator, heads, [0, 1, 2, 3]).save(
             out / f"{name}_{state.step:06d}_{what}.jpg", quality=92
         )
+    training.save_average(state, out)
     provenance = {"made_by": "tools/train_demo_generator.py", "licence": "same as this repository", "recipe": line}
     checkpoints.save_generator(out / "generator", generator, provenance, dtype="bfloat16", replace=True)
 

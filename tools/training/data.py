@@ -14,12 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pmv_jax.errors import InputError
-
-NEAR, FAR = 2.0, 4.0  # range of z-depth in a decoded pixel; a step is 3e-5
-_LEVELS = 2**16 - 1  # 0 is background
-
-Pixels = np.ndarray
-"""uint8 [..., 6]: red, green, blue, mask, and the z-depth's low and high byte."""
+from tools.training.pixels import Pixels, encode, unpack_view
 
 
 class Batch(NamedTuple):
@@ -102,17 +97,9 @@ class Heads:
         return chosen, np.stack([rng.permutation(self.camera.shape[1])[:views] for _ in chosen])
 
 
-def encode(rgb: np.ndarray, mask: np.ndarray, z_depth: np.ndarray) -> Pixels:
-    """rgb uint8 [..., 3], mask uint8 [...], z_depth float [...] (0 is background) -> [..., 6]."""
-    level = np.clip(np.round((z_depth - NEAR) / (FAR - NEAR) * _LEVELS), 1, _LEVELS)
-    depth = np.where(z_depth > 0, level, 0).astype("<u2")
-    return np.concatenate([rgb, mask[..., None], depth[..., None].view(np.uint8)], axis=-1)
-
-
-def decode_depth(low, high):  # of NumPy or JAX
-    """Bytes of the z-depth as floats [...] -> z-depth [...]; 0 is background."""
-    level = low + 256.0 * high
-    return (level > 0) * (NEAR + level / _LEVELS * (FAR - NEAR))
+def _pixels_of(shard: np.lib.npyio.NpzFile) -> Pixels:
+    depth = shard["z_depth"].astype(np.float32) + shard["z_fine"] / np.float32(65536)
+    return encode(shard["rgb"], shard["mask"], np.where(shard["z_depth"] > 0, depth, 0))
 
 
 def _decoded(path: Path) -> Path:
@@ -121,10 +108,17 @@ def _decoded(path: Path) -> Path:
     if not target.exists():
         target.parent.mkdir(exist_ok=True)
         with np.load(path) as shard:
-            depth = shard["z_depth"].astype(np.float32) + shard["z_fine"] / np.float32(65536)
-            pixels = encode(shard["rgb"], shard["mask"], np.where(shard["z_depth"] > 0, depth, 0))
+            pixels = _unpacked(shard) if "packed" in shard else _pixels_of(shard)
         temporary = target.with_suffix(f".{os.getpid()}.tmp")
         with temporary.open("wb") as file:
             np.save(file, pixels)
         temporary.rename(target)
     return target
+
+
+def _unpacked(shard: np.lib.npyio.NpzFile) -> Pixels:
+    """The pixels [n, V, N, N, 6] of a pack."""
+    data, ends = shard["packed"].tobytes(), [0, *shard["ends"]]
+    parts = [data[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    views = [unpack_view(*parts[i : i + 3]) for i in range(0, len(parts), 3)]
+    return np.stack(views).reshape(*shard["camera"].shape[:2], *views[0].shape)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from tools.training import backdrop, losses, network, recipe
 from tools.training.data import Batch, Heads
 from tools.training.recipe import Stage
 
-STATE_FILE = "state.npz"
+STATE_FILE, AVERAGE_FILE = "state.npz", "average.npz"
 REFRESH = 50  # steps between looks for new shards
 
 _optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(0.9, 0.99))
@@ -152,11 +152,8 @@ class Training:
 
     def save(self, state: State, out: Path) -> None:
         """Writes `state` to `out`, complete or not at all."""
-        leaves = {jax.tree_util.keystr(path): np.asarray(x) for path, x in _leaves(state.weights)}
-        temporary = out / f"{STATE_FILE}.tmp.npz"
         position = {"stage": self.stages[state.stage].name, "step": state.step, "heads": state.heads}
-        np.savez(temporary, **position, **leaves)
-        temporary.rename(out / STATE_FILE)
+        _write(out / STATE_FILE, {**position, **_named(state.weights)})
 
     def load(self, out: Path) -> State:
         """Reads what `save` wrote to `out`.
@@ -168,16 +165,27 @@ class Training:
         with np.load(path) as data:
             names = [stage.name for stage in self.stages]
             if str(data["stage"]) not in names:
-                raise InputError(
-                    f"{path}: its stage {data['stage']} is none of {', '.join(names)}; train anew elsewhere"
-                )
+                known = ", ".join(names)
+                raise InputError(f"{path}: its stage {data['stage']} is none of {known}; train anew elsewhere")
             state = self.begin(names.index(str(data["stage"])))
-            found = [data.get(jax.tree_util.keystr(path)) for path, _ in _leaves(state.weights)]
-            wanted = [leaf for _, leaf in _leaves(state.weights)]
-            if any(f is None or f.shape != w.shape for f, w in zip(found, wanted, strict=True)):
-                raise InputError(f"{path}: is the state of another network; train anew elsewhere")
-            weights = jax.tree.unflatten(jax.tree.structure(state.weights), [jnp.asarray(f) for f in found])
+            weights = _filled(state.weights, data, path)
             return State(weights, state.stage, int(data["step"]), int(data["heads"]))
+
+    def save_average(self, state: State, out: Path) -> None:
+        """Writes the averaged weights alone to `out`, a quarter of the state: what travels."""
+        _write(out / AVERAGE_FILE, _named(state.weights.average))
+
+    def begin_last(self, path: Path) -> State:
+        """State before the first step of the last stage, from averaged weights of it that `save_average` wrote.
+
+        Raises:
+          InputError: there are none, or those of another network.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; averaged weights stand beside a training's state")
+        last = len(self.stages) - 1
+        with np.load(path) as data:
+            return self.begin(last, _filled(network.fresh(self.network_of(last), self.seed).params, data, path))
 
 
 class Log:
@@ -204,5 +212,20 @@ class Log:
             file.write(json.dumps({"time": time.strftime("%Y-%m-%d %H:%M:%S"), **line}) + "\n")
 
 
-def _leaves(weights: Weights) -> list[tuple[Any, Array]]:
-    return jax.tree_util.tree_leaves_with_path(weights)
+def _named(tree: Any) -> dict[str, np.ndarray]:
+    """The leaves of a tree under the names of their places."""
+    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _filled(tree: Any, leaves: Mapping[str, np.ndarray], path: Path) -> Any:
+    """The tree with `leaves` in place of its own."""
+    own = _named(tree)
+    if any(name not in leaves or leaves[name].shape != x.shape for name, x in own.items()):
+        raise InputError(f"{path}: is of another network; train anew elsewhere")
+    return jax.tree.unflatten(jax.tree.structure(tree), [jnp.asarray(leaves[name]) for name in own])
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, **arrays)
+    temporary.rename(path)

@@ -14,8 +14,9 @@ from pmv_jax.config import GeneratorConfig, RenderingConfig
 from pmv_jax.models.generator import Generator
 from pmv_jax.rendering import compositing
 from tools.training import backdrop
-from tools.training.data import Batch, decode_depth
+from tools.training.data import Batch
 from tools.training.network import for_crops
+from tools.training.pixels import decode_depth
 from tools.training.recipe import Stage
 
 FARTHEST_OFF = 0.05

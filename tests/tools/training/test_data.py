@@ -5,7 +5,9 @@ import pytest
 
 from pmv_jax.errors import InputError
 from tests import rendered_spheres as spheres
-from tools.training.data import Heads, decode_depth, encode
+from tools.training import pack
+from tools.training.data import Heads
+from tools.training.pixels import decode_depth, encode
 
 
 @pytest.fixture
@@ -63,3 +65,24 @@ def test_new_shards_are_taken_in_and_unfinished_ones_are_not(heads, tmp_path):
 def test_no_shards_is_said(tmp_path):
     with pytest.raises(InputError, match=r"holds no shard_\*\.npz"):
         Heads(tmp_path)
+
+
+def test_a_pack_holds_the_same_heads_in_less(heads, tmp_path):
+    assert pack.pack(heads, tmp_path / "pack", limit=10**6, views=1) == 3
+    packed = Heads(tmp_path / "pack")
+    np.testing.assert_array_equal(packed.p, heads.p)
+    np.testing.assert_array_equal(packed.camera, heads.camera[:, :1])
+    for head in range(3):
+        ours, theirs = packed.view(head, 0), heads.view(head, 0)
+        np.testing.assert_array_equal(ours[..., 3], theirs[..., 3])
+        assert np.abs(ours[..., :3].astype(int) - theirs[..., :3]).mean() < 6
+        near, far = (np.sort(decode_depth(x[..., 4], x[..., 5]).reshape(16, 2, 16, 2)) for x in (ours, theirs))
+        flat = np.ptp(far.swapaxes(1, 2).reshape(16, 16, 4), axis=-1) < 0.01
+        off = (near - far).swapaxes(1, 2).reshape(16, 16, 4)[flat]
+        assert flat.sum() > 100 and np.abs(off).max() < 0.011
+
+
+def test_packs_stay_within_their_limit(heads, tmp_path):
+    with pytest.raises(InputError):  # not one pack was written
+        pack.pack(heads, tmp_path / "pack", limit=100, views=2)
+        Heads(tmp_path / "pack")

@@ -11,7 +11,7 @@ from pmv_jax.errors import InputError
 from tests import rendered_spheres as spheres
 from tools.training import network, recipe, report
 from tools.training.data import Heads
-from tools.training.loop import STATE_FILE, Log, Training
+from tools.training.loop import AVERAGE_FILE, STATE_FILE, Log, Training
 from tools.training.recipe import RECIPE, Stage
 
 TINY = dataclasses.replace(
@@ -104,6 +104,15 @@ def test_the_state_of_another_network_is_refused(training, tmp_path):
     other = Training(dataclasses.replace(TINY, w_dim=12), training.heads, stages=STAGES)
     with pytest.raises(InputError, match="another network"):
         other.load(tmp_path)
+
+
+def test_the_last_stage_begins_with_averaged_weights_that_have_travelled(training, tmp_path):
+    state = training.begin(1)
+    training.save_average(state, tmp_path)
+    begun = training.begin_last(tmp_path / AVERAGE_FILE)
+    assert (begun.stage, begun.step) == (1, 0) and _same(begun.weights.params, state.weights.average)
+    with pytest.raises(InputError, match="no such file"):
+        training.begin_last(tmp_path / "nothing.npz")
 
 
 def test_the_recipe_asks_for_distances_of_rendered_rays_alone_and_ends_open():
