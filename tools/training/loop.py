@@ -197,7 +197,9 @@ class Log:
         self._since = time.time()
 
     def step(self, stage: str, state: State, figures: dict[str, Array]) -> None:
-        """Takes in the figures of a step, and writes a line after every `every`."""
+        """Takes in the figures of a step, and writes a line after every `every`; what a new stage cuts short is lost."""
+        if state.step == 1:
+            self._figures, self._since = [], time.time()
         self._figures.append(figures)
         if len(self._figures) == self.every:
             means = {k: round(float(np.mean([f[k] for f in self._figures])), 5) for k in figures}

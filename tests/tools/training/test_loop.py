@@ -122,8 +122,9 @@ def test_the_recipe_asks_for_distances_of_rendered_rays_alone_and_ends_open():
 
 def test_the_log_has_means_and_the_time(tmp_path, training):
     log, state = Log(tmp_path / "log.jsonl", every=2), training.begin()
-    for value in (1.0, 3.0, 5.0):
-        log.step("rays", state, {"loss": np.float32(value)})
+    for step, value in enumerate((1.0, 3.0, 5.0), 1):
+        log.step("rays", dataclasses.replace(state, step=step), {"loss": np.float32(value)})
+    log.step("images", dataclasses.replace(state, stage=1, step=1), {"psnr": np.float32(20.0)})
     (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
     assert '"loss": 2.0' in line and '"time": "' in line
 
