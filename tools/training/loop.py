@@ -197,7 +197,7 @@ class Log:
         self._since = time.time()
 
     def step(self, stage: str, state: State, figures: dict[str, Array]) -> None:
-        """Takes in the figures of a step, and writes a line after every `every`; what a new stage cuts short is lost."""
+        """Takes in the figures of a step, and writes a line after every `every`; a new stage begins anew."""
         if state.step == 1:
             self._figures, self._since = [], time.time()
         self._figures.append(figures)
