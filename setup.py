@@ -46,10 +46,12 @@ setup(
     ],
     extras_require={
         "face": ["mtcnn==1.0.0"],
+        "heads": ["numba>=0.63"],
         "identity": ["onnxruntime>=1.20"],
         "test": [
             "hypothesis>=6.100",
             "mtcnn==1.0.0",
+            "numba>=0.63",
             "onnx>=1.17",
             "onnxruntime>=1.20",
             "pytest>=8.0",

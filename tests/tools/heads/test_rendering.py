@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import grey_quad, plain_scene
 
 from pmv_jax import cameras
+from tests.tools.heads.plain_scenes import grey_quad, plain_scene
 from tools.heads import latent
 from tools.heads.curves import linear_from_srgb, srgb_from_linear
 from tools.heads.dataset import HEADS_PER_SHARD, shard_paths, unpack_depth, write_dataset

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import grey_quad
 
+from tests.tools.heads.plain_scenes import grey_quad
 from tools.heads import latent
 from tools.heads.baking import KEY_MAP, bake_key, bake_sky, in_map, key_seen, shadow_matrix, sphere
 from tools.heads.light import Light, describe_light, polar, radiance
