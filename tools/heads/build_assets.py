@@ -22,7 +22,7 @@ from tools.heads.building.formats import Fitted, Mesh, read_fitted, read_mesh, r
 from tools.heads.building.identity import carry_modes
 from tools.heads.building.textures import write_textures
 from tools.heads.building.topology import Cage, cut_cage, mask_from_picture, subdivide
-from tools.heads.shape import FEATURES
+from tools.heads.shape import CHEEKS, FEATURES
 
 EARS = ("l-ear-trans-up", "r-ear-trans-up")  # what these targets move is an ear
 AGES, GENDERS, ANCESTRIES = ("child", "young", "old"), ("female", "male"), ("african", "asian", "caucasian")
@@ -142,7 +142,7 @@ def list_targets(data: Path) -> dict[str, dict[str, Path]]:
         f"universal-{gender}-{age}-averagemuscle-{weight}" for gender in GENDERS for age in AGES for weight in WEIGHTS
     ]
     files = {path.name.removesuffix(".target.gz"): path for path in folder.rglob("*.target.gz")}
-    local = set(EARS)
+    local = {*EARS, *(f"{side}-{name}" for name in CHEEKS for side in "lr")}
     for axes in FEATURES.values():
         for stem, positive, negative, _ in axes:
             for side in ("l-", "r-") if stem.startswith("lr-") else ("",):

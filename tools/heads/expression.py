@@ -7,13 +7,17 @@ import numpy as np
 
 from tools.heads.curves import ramp, sigmoid
 
+REST_SMILE = 0.12  # the base mesh's mouth hangs at its corners
+
 
 @dataclass(frozen=True)
 class Expression:
-    """Weights of expression targets by their ARKit names, about 0 to 1; gaze (to the left, up) in radians."""
+    """Weights of expression targets by their ARKit names, about 0 to 1; gaze (to the left, up) in radians; how far the
+    smile goes, about 0 to 1.2: cheeks swell and fold with it (`shape.CHEEKS`, `skin`)."""
 
     weights: dict[str, float]
     gaze: tuple[float, float]
+    smile: float
 
 
 class _Face:
@@ -32,24 +36,24 @@ class _Face:
 
 def express(x: tuple) -> Expression:
     """`latent.Latent.expression` -> targets and gaze. A number that pulls two ways passes a smooth corner at rest."""
-    face = _Face()
-    _smile(face, x)
+    face, smile = _Face(), REST_SMILE + ramp(0.38 + 0.42 * x.smile, 5)
+    _smile(face, x, smile)
     _mouth(face, x)
     _brows_and_eyes(face, x)
     gaze = (0.10 * x.gaze_x, 0.06 * x.gaze_y)
     face.both("eyeLookDown", 0.5 * ramp(-2 * gaze[1], 20))
     face.both("eyeLookUp", 0.4 * ramp(2 * gaze[1], 20))
-    return Expression(dict(face.weights), gaze)
+    return Expression(dict(face.weights), gaze, smile)
 
 
-def _smile(face: _Face, x: tuple) -> None:
-    smile = ramp(0.42 + 0.38 * x.smile, 5)
+def _smile(face: _Face, x: tuple, smile: float) -> None:
     tilt = 0.10 * x.smile_tilt
-    face.both("mouthSmile", 0.72 * smile, tilt)
-    face.both("cheekSquint", 0.55 * smile, tilt)
-    face.both("mouthDimple", 0.10 * smile, tilt)
-    face.both("eyeSquint", 0.14 * smile)
+    face.both("mouthSmile", 0.70 * smile, tilt)
+    face.both("cheekSquint", 0.85 * smile, tilt)
+    face.both("mouthDimple", 0.16 * smile, tilt)
+    face.both("eyeSquint", 0.20 * smile)
     face.both("mouthStretch", 0.10 * smile)
+    face.both("noseSneer", 0.10 * smile)
     teeth = sigmoid(2.2 * x.teeth - 0.8) * np.tanh(1.5 * smile)
     face.both("mouthUpperUp", 0.42 * teeth)
     face.one("jawOpen", 0.045 * teeth)
@@ -63,9 +67,9 @@ def _mouth(face: _Face, x: tuple) -> None:
     face.both("mouthUpperUp", 0.3 * gap)
     face.one("mouthPucker", 0.22 * ramp(x.pucker, 4))
     face.both("mouthStretch", 0.22 * ramp(-x.pucker, 4))
-    face.both("mouthPress", 0.35 * ramp(x.press, 4))
+    face.both("mouthPress", 0.28 * ramp(x.press, 4))
     face.one("mouthFunnel", 0.12 * ramp(-x.press, 4))
-    face.both("mouthFrown", 0.20 * ramp(x.corners - 0.3, 4))
+    face.both("mouthFrown", 0.16 * ramp(x.corners - 0.6, 4))
     face.one("mouthShrugLower", 0.18 * ramp(-x.corners, 4))
     for side, sign in (("Left", 1), ("Right", -1)):
         face.one(f"mouth{side}", 0.13 * ramp(sign * x.mouth_side, 5))

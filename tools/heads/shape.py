@@ -63,6 +63,7 @@ FEATURES = {
         ("asym-eye-1", "l", "r", 0.12),
     ],
 }
+CHEEKS = {"cheek-volume-incr": 0.55, "cheek-trans-up": 0.20}  # of both sides, with a full smile
 FEATURE_MEANS = {"eye_size": 1.1, "brow_height": 0.6}  # larger eyes and higher brows than the base mesh's
 
 
@@ -104,6 +105,11 @@ def features(assets: Assets, local: tuple) -> list[Weighted]:
     return parts
 
 
+def smiling_cheeks(assets: Assets, smile: float) -> list[Weighted]:
+    """Targets of the cheeks, which a smile swells and lifts more than the expression targets do."""
+    return [(assets.local[f"{side}-{name}"], gain * smile) for name, gain in CHEEKS.items() for side in ("l", "r")]
+
+
 def _one_side(weight: float) -> float:
     """max(0, weight) with its corner rounded, and 0 at 0: both ends of a feature are there for small weights."""
     return ramp(weight, 12) - ramp(0, 12) * np.exp(-((6 * weight) ** 2))
@@ -124,8 +130,9 @@ def shape_head(assets: Assets, inside: tuple[np.ndarray, np.ndarray], descriptio
     cage = morphed(topology.base, [*build(assets, description.person), *features(assets, description.local)])
     cage = cage + IDENTITY_SPREAD * np.tensordot(description.identity, assets.identity, 1)
     middle, scale = framing(topology, cage)  # of the face at rest, so that expressions do not move the head
-    weights = description.expression.weights
-    cage = morphed(cage, [(assets.expression[name], weight) for name, weight in weights.items()])
+    expression = description.expression
+    moved = [(assets.expression[name], weight) for name, weight in expression.weights.items()]
+    cage = morphed(cage, [*moved, *smiling_cheeks(assets, expression.smile)])
     # What is inside the mouth is pulled in, so that it never comes through the skin.
     vertices, depth = inside
     centre = cage[vertices].mean(0) + np.array([0, 0, -0.02])

@@ -22,6 +22,7 @@ DETAIL_GAIN = 1.2
 BODY_SAMPLE = (slice(150, 260), slice(120, 200))  # plain skin on the body's sheet
 BODY_GLOSS = 0.3
 EPSILON = 1e-4
+FOLD = 0.55  # strength of the shade in the folds beside a smiling mouth, or an old one
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Masks:
     lips: np.ndarray
     cheeks: np.ndarray
     sockets: np.ndarray
+    folds: np.ndarray
     shiny: np.ndarray
     coarse: np.ndarray
     fine: np.ndarray
@@ -72,13 +74,23 @@ def paint_masks(assets: Assets, regions: Regions) -> Masks:
     nose = _blob(aside / 0.22, (above - 0.62) / 0.22) * (place[:, 2] > 0.2)
     sockets = _blob((aside - 0.5) / 0.36, (place[:, 1] + 0.22) / 0.16) * (place[:, 2] > -0.5)
     shiny = smoothstep(0.55, 0.2, aside) * ((above > 0.3) | (above < -0.35))  # forehead, nose and chin
-    layers = [regions.scalp, regions.beard, assets.topology.lips, np.clip(cheeks + 0.8 * nose, 0, 1), sockets, shiny]
+    layers = [regions.scalp, regions.beard, assets.topology.lips, np.clip(cheeks + 0.8 * nose, 0, 1), sockets]
+    layers += [_smile_folds(aside, above) * (place[:, 2] > -0.6), shiny]
     layers += [_solid_noise(place, 3, seed=1), _solid_noise(place, 9, seed=2)]
     baked = bake_to_crop(assets, np.stack(layers, 1), height, width)
     random = np.random.RandomState(7)
     pores = gaussian_filter(random.randn(height, width).astype(np.float32), 0.8)
     dots = [_dots(random, height, width, *kind) for kind in ((0.93, 0.7), (0.997, 1.6), (0.99998, 1.3))]
     return Masks(*np.moveaxis(baked, 2, 0), pores / pores.std(), *dots)
+
+
+def _smile_folds(aside: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """From the wings of the nose round the corners of the mouth: narrow there, and softer outwards."""
+    along = (0.55 - above) / 0.75  # 0 at the nose, 1 below the corners
+    middle = 0.30 + 0.42 * np.clip(along, 0, 1) ** 0.8
+    across = aside - middle
+    ridge = np.exp(-((across / np.where(across > 0, 0.09, 0.05)) ** 2))
+    return ridge * smoothstep(-0.15, 0.1, along) * smoothstep(1.1, 0.6, along)
 
 
 def _blob(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -128,6 +140,8 @@ def paint_skin(sheets: Sheets, masks: Masks, description: Description) -> tuple[
     colour = _tinted(colour, np.clip(masks.cheeks * (1 + 0.3 * masks.coarse), 0, 1) * skin.blush, (1.12, 0.80, 0.80))
     colour = _tinted(colour, np.clip(masks.sockets, 0, 1) * skin.sockets, (0.78, 0.68, 0.72))
     colour = _tinted(colour, np.clip(masks.lips * 1.3, 0, 1) * skin.lip_strength, skin.lip_tint)
+    fold = FOLD * min(1.0, 0.8 * description.expression.smile + 0.4 * description.person.age)
+    colour = _tinted(colour, masks.folds * fold, (0.62, 0.52, 0.50))
     colour = _spotted(colour, masks, description)
     colour = _shaded_scalp(colour, masks, description)
     colour = _bearded(colour, masks, description)

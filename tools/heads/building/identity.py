@@ -15,21 +15,28 @@ from scipy.spatial import cKDTree
 
 from tools.heads.building.formats import Mesh, read_mesh
 from tools.heads.building.topology import Cage
+from tools.heads.curves import smoothstep
 
 MODES = 60
 ICT_SKIN = 11248  # its first vertices: face, head and neck
-NECK_END, NECK_START = 5.2, 5.9  # decimetres on the base mesh, between which displacements fade
+NECK_END, NECK_START = 5.2, 5.9  # decimetres up the base mesh, between which displacements fade
+NECK_SIDE, SHOULDER = 0.95, 1.25  # decimetres from the middle, between which they fade as well
 FAR = 0.12  # decimetres between the warped mesh and ICT's skin, from where a vertex has no counterpart
 SMOOTHING_STEPS = 40
 CANDIDATES = 12  # triangles that a point is measured to
 
 # Vertices of the base mesh and of ICT-FaceKit that are the same place of a face.
 LANDMARKS = (
-    *((5134, 4838), (1008, 8771), (12257, 7279), (736, 1780), (5244, 8250), (11901, 2483), (7030, 2498)),
-    *((3742, 278), (5160, 474), (7683, 8680), (5635, 7724), (7039, 2683), (5133, 1153), (205, 2041)),
-    *((11923, 3530), (11892, 2653), (11505, 3282), (7228, 6542), (5201, 1049), (11997, 4002), (5398, 1799)),
-    *((11787, 3427), (5225, 965), (5330, 462), (5248, 1338), (12332, 7408), (6945, 4210), (11801, 4294)),
-    *((7675, 8674), (25, 567), (715, 477), (5173, 197), (3749, 1251), (988, 8410)),
+    *((291, 4842), (5716, 7551), (12313, 6824), (5244, 8250), (5226, 2202), (253, 733), (7022, 2974)),
+    *((11835, 4393), (270, 442), (7039, 2683), (495, 5514), (227, 2058), (5219, 2146), (11829, 4339)),
+    *((3746, 335), (10414, 2576), (711, 160), (7434, 2401), (5175, 1209), (11787, 3427), (5433, 7729)),
+    *((12032, 7002), (5189, 2100), (11801, 4294), (5404, 8307), (12003, 8580), (359, 2182), (106, 1328)),
+    *((6890, 3545), (7015, 4054), (4851, 980), (11469, 3200), (243, 329), (11749, 3858), (5255, 1344)),
+    *((11863, 3561), (5604, 7721), (12201, 6994), (903, 1198), (7605, 3416), (717, 2107), (7440, 4301)),
+    *((7020, 8582), (4865, 617), (469, 5575), (7225, 6080), (5769, 1278), (12366, 3496), (6838, 3751)),
+    *((5184, 866), (11796, 3107), (7214, 2594), (11873, 2552), (400, 185), (7160, 2426), (5319, 1737)),
+    *((132, 1358), (5711, 8128), (12308, 7401), (5179, 2158), (11791, 4351), (5163, 208), (11776, 2449)),
+    *((250, 8309)),
 )
 
 
@@ -46,13 +53,13 @@ def carry_modes(ict: Path, mesh: Mesh, cage: Cage) -> np.ndarray:
     triangles, weights, distance = _nearest_skin(neutral, warp(cage.base))
     known = (distance * scale < FAR) & (cage.base[:, 1] > NECK_END)
     spread = _spreading(cage, known)
-    fade = np.clip((cage.base[:, 1] - NECK_END) / (NECK_START - NECK_END), 0, 1)[:, None]
+    fade = smoothstep(NECK_END, NECK_START, cage.base[:, 1]) * smoothstep(SHOULDER, NECK_SIDE, np.abs(cage.base[:, 0]))
     modes = []
     for number in range(MODES):
         shape = read_mesh(ict / "FaceXModel" / f"identity{number:03d}.obj")
         moved = (shape.vertices - neutral.vertices)[triangles]
         displacement = (moved * weights[..., None]).sum(1) * scale
-        modes.append(spread @ displacement * fade**2 * (3 - 2 * fade))
+        modes.append(spread @ displacement * fade[:, None])
     return np.stack(modes)
 
 

@@ -89,7 +89,7 @@ def _vertex_rows(
     middles: sp.csr_matrix,
     vertices: int,
 ) -> sp.csr_matrix:
-    """Inside: (F + 2 R + (n - 3) P) / n of the mean face point, edge middle and the vertex; at borders 1/8, 6/8, 1/8."""
+    """(F + 2 R + (n - 3) P) / n of mean face point, edge middle and vertex; at borders 1/8, 6/8, 1/8."""
 
     def incidence(columns: np.ndarray) -> sp.csr_matrix:
         n, k = columns.shape
