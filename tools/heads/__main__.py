@@ -22,6 +22,7 @@ from tools.heads.assets import assets_directory
 from tools.heads.curves import to_bytes
 from tools.heads.dataset import write_dataset
 from tools.heads.head import Studio
+from tools.heads.outfit import NOTHING, Outfit, draw_outfit
 from tools.heads.rendering import render
 from tools.heads.views import camera_row
 
@@ -40,11 +41,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def outfit_of(options: argparse.Namespace, number: int) -> Outfit:
+    """Nothing, unless outfits were asked for."""
+    return draw_outfit(options.seed, number) if options.outfits else NOTHING
+
+
 def sheet(studio: Studio, options: argparse.Namespace) -> None:
     """Heads by yaws."""
     rows = []
     for number in range(options.first, options.first + options.heads):
-        scene = studio.head(latent.sample(options.seed, number))
+        scene = studio.head(latent.sample(options.seed, number), outfit_of(options, number))
         views = [render(scene, camera, options.size).rgb for camera in camera_row(focal=options.focal)]
         rows.append(np.concatenate(views, axis=1))
     _save(options.out, rows)
@@ -55,7 +61,7 @@ def dataset(studio: Studio, options: argparse.Namespace) -> None:
     start = time.time()
     shards = write_dataset(
         options.out,
-        studio.head,
+        lambda p, number: studio.head(p, outfit_of(options, number)),
         heads=options.heads,
         views=options.views,
         size=options.size,
@@ -100,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--first", type=int, default=0, help="number of the first head, or of the first shard of a data set"
     )
+    parser.add_argument("--outfits", action="store_true", help="glasses, hats, scarves, decals, ... (default: nothing)")
     parser.add_argument("--focal", type=float, default=FFHQ_FOCAL, help="in picture sizes; 3.2 shows the whole head")
     return parser
 

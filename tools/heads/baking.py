@@ -16,7 +16,7 @@ DIRECTIONS = 36  # from which the surroundings shine
 SKY_MAP, KEY_MAP = 192, 1024  # samples across shadow maps
 STRAND_STRIDE = 4  # every which strand throws sky shadows, thicker for it
 POINT_STRIDE, SHADOW_POINT_STRIDE = 4, 3  # points of a strand that are lit, that throw shadows
-SKY_THICKNESS, KEY_THICKNESS = 2.8, 2.4  # of strands in shadow maps: hair is let through less light than its ribbons
+SKY_THICKNESS, KEY_THICKNESS = 4.4, 2.4  # of strands in shadow maps: hair is let through less light than its ribbons
 UP = np.array([0.13, 1, 0.07])  # of shadow maps: no light comes from exactly there
 LIFT = 0.007  # of points off their surface before shadows are looked up
 

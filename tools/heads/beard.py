@@ -50,5 +50,5 @@ def _kept(beard: Beard, style: BeardStyle) -> np.ndarray:
     wide = smoothstep(style.width + 0.12, style.width - 0.12, np.abs(beard.roots.place[:, 0]))
     moustache = beard.moustache > 0.3
     density = style.moustache_density * moustache + style.jaw_density * ~moustache
-    density = density * np.clip(beard.beard * 1.3, 0, 1) * wide
+    density = density * beard.beard**1.5 * wide  # thins out towards the edges
     return smoothstep(-0.05, 0.05, density - beard.roots.random[:, 5] - 0.02)

@@ -26,7 +26,7 @@ from tools.heads.views import draw_cameras
 HEADS_PER_SHARD = 20
 FINE_STEPS = 65536
 
-MakeHead = Callable[[np.ndarray], Scene]
+MakeHead = Callable[[np.ndarray, int], Scene]
 
 
 def pack_views(views: list[View]) -> dict[str, np.ndarray]:
@@ -58,7 +58,7 @@ def write_dataset(
     """Writes the shards that are not there yet, from shard `first` on, and yields the path of each.
 
     Args:
-      make_head: p [128] -> a lit scene, `Studio.head`.
+      make_head: p [128] and the number of the head -> a lit scene.
       heads, views: their number; `views` a head.
       size: of pictures in pixels.
       focal: of the cameras in picture sizes.
@@ -80,5 +80,5 @@ def _one_head(
     make_head: MakeHead, seed: int, number: int, views: int, size: int, focal: float
 ) -> dict[str, np.ndarray]:
     p, cameras = latent.sample(seed, number), draw_cameras(seed, number, views, focal)
-    scene = make_head(p)
+    scene = make_head(p, number)
     return {"p": p, "camera": cameras, **pack_views([render(scene, camera, size) for camera in cameras])}

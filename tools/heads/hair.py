@@ -59,6 +59,7 @@ def grow_hair(
     along = np.linspace(0, 1, POINTS)[None, :, None]
     points = roots[:, None] + offsets - root_normals[:, None] * SINK * PUPILS * (1 - along)
     thin = 0.55 + 0.45 * np.clip(length[:, 0] / 0.25, 0, 1)
+    thin = thin * (0.4 + 0.6 * smoothstep(0.0, 0.16, scalp.above))  # down at the hairline
     radii = STRAND_RADIUS * (0.7 + 0.6 * scalp.roots.random[:, 3]) * thin * _kept(scalp, style, length[:, 0])
     return points, radii
 

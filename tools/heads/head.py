@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tools.heads.accessories import Measure, covered_roots, dress
 from tools.heads.assets import Assets, Proxy, load_assets
 from tools.heads.baking import Sky, bake_key, bake_sky, key_seen
 from tools.heads.beard import grow_beard
@@ -12,6 +13,7 @@ from tools.heads.curves import lerp, linear_from_srgb, smoothstep, srgb_from_lin
 from tools.heads.description import Description, describe
 from tools.heads.hair import Obstacle, grow_hair
 from tools.heads.meshes import vertex_normals
+from tools.heads.outfit import NOTHING, Decal, Outfit
 from tools.heads.rasteriser import Strands
 from tools.heads.regions import Regions, find_regions
 from tools.heads.rendering import Scene
@@ -45,31 +47,35 @@ class Studio:
         """From an asset directory."""
         assets = load_assets(directory)
         regions = find_regions(assets)
+        scalp = plant_scalp(assets, regions)
         return cls(
             assets=assets,
             regions=regions,
-            sheets=split_sheets(assets),
+            sheets=split_sheets(assets, regions),
             masks=paint_masks(assets, regions),
-            scalp=plant_scalp(assets, regions),
+            scalp=scalp,
             beard=plant_beard(assets, regions),
             irises=np.stack([_calm_iris(image, brown=k == 0) for k, image in enumerate(assets.iris_images)]),
-            shades=strand_shades(),
+            shades=strand_shades(scalp),
         )
 
-    def head(self, p: np.ndarray) -> Scene:
-        """The lit scene of p [128]: deterministic, and smooth in p."""
+    def head(self, p: np.ndarray, outfit: Outfit = NOTHING) -> Scene:
+        """The lit scene of p [128] and what it wears: deterministic, and smooth in p."""
         description = describe(p)
         assets, regions = self.assets, self.regions
         cage = shape_head(assets, (regions.mouth_inside, regions.mouth_depth), description)
         skin = assets.topology.subdivision @ cage
         normals = vertex_normals(skin, assets.topology.triangles)
-        mesh = assemble(self._parts(description, cage, skin, normals))
-        strands, colours, scalp = self._hair(description, cage, skin, normals)
+        measure = Measure(assets.topology, regions, skin, normals, eye_centres(assets.topology, cage))
+        mesh = assemble([*self._parts(description, cage, measure, outfit.decals), *dress(outfit, measure)])
+        strands, colours, scalp = self._hair(description, measure, outfit)
         return self._lit(description, cage, mesh, strands, colours, scalp)
 
-    def _parts(self, description: Description, cage: np.ndarray, skin: np.ndarray, normals: np.ndarray) -> list[Part]:
+    def _parts(
+        self, description: Description, cage: np.ndarray, measure: Measure, decals: tuple[Decal, ...]
+    ) -> list[Part]:
         features = description.features
-        parts = [self._skin_part(description, skin, normals), self._eye_part(description, cage)]
+        parts = [self._skin_part(description, measure, decals), self._eye_part(description, cage)]
         parts.append(_fitted(self.assets.teeth, cage, Paint(_ivory(self.assets.teeth_image), TEETH)))
         parts += self._garments(description, cage)
         images = zip(features.brows, self.assets.brows, self.assets.brow_images, strict=True)
@@ -80,15 +86,15 @@ class Studio:
         lashes = Paint(_hairs(self.assets.lash_image * features.lash_opacity, LASH_GREY), BROW, cutout=True)
         return [*parts, _fitted(self.assets.lashes, cage, lashes, shadow=False)]
 
-    def _skin_part(self, description: Description, skin: np.ndarray, normals: np.ndarray) -> Part:
-        head, body = paint_skin(self.sheets, self.masks, description)
+    def _skin_part(self, description: Description, measure: Measure, decals: tuple[Decal, ...]) -> Part:
+        head, body = paint_skin(self.sheets, self.masks, description, decals)
         topology = self.assets.topology
         # Skin under clothes is drawn in a little, so that it never comes through them.
         covered = description.clothes.garments @ self.regions.covered
         uv, on_head = crop_coordinates(topology.uv, len(head))
         paints = (Paint(head, SKIN), Paint(body, SKIN))
-        vertices = skin - 0.08 * PUPILS * covered[:, None] * normals
-        return Part(vertices, normals, topology.triangles, uv, paints, np.where(on_head, 0, 1))
+        vertices = measure.skin - 0.08 * PUPILS * covered[:, None] * measure.normals
+        return Part(vertices, measure.normals, topology.triangles, uv, paints, np.where(on_head, 0, 1))
 
     def _eye_part(self, description: Description, cage: np.ndarray) -> Part:
         """Eyeballs, turned about their centres to where the gaze is."""
@@ -115,14 +121,13 @@ class Studio:
                 start = stop
         return parts
 
-    def _hair(
-        self, description: Description, cage: np.ndarray, skin: np.ndarray, normals: np.ndarray
-    ) -> tuple[Strands, np.ndarray, int]:
+    def _hair(self, description: Description, measure: Measure, outfit: Outfit) -> tuple[Strands, np.ndarray, int]:
         """Strands that are there, their colours [S, 3], and how many of them are on the scalp."""
         clothes = CLOTH_THICKNESS * PUPILS * smoothstep(-1.9, -2.4, self.regions.place[:, 1])[:, None]
+        skin, normals = measure.skin, measure.normals
         obstacle = Obstacle(skin + clothes * normals, normals)
-        eyes = eye_centres(self.assets.topology, cage).mean(0)
-        scalp, scalp_radii = grow_hair(self.scalp, description.hair, skin, normals, obstacle, eyes)
+        scalp, scalp_radii = grow_hair(self.scalp, description.hair, skin, normals, obstacle, measure.eyes.mean(0))
+        scalp_radii = scalp_radii * ~covered_roots(outfit.headwear, self.scalp.roots.place)
         beard, beard_radii = grow_beard(self.beard, description.beard, skin, normals)
         radii = np.concatenate([scalp_radii, beard_radii])
         there = np.flatnonzero(radii > 1e-6)

@@ -19,6 +19,7 @@ from numba import njit
 FAR = np.float32(1e9)
 _BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32)  # ordered dither
 _LOW = 0xFFFFFFFF
+_GOLDEN = np.float32(0.618034)  # steps of it are spread evenly over [0, 1), however many there are
 _SRGB = np.arange(256, dtype=np.float64) / 255
 SRGB_TABLE = np.where(_SRGB <= 0.04045, _SRGB / 12.92, ((_SRGB + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
@@ -202,7 +203,7 @@ def draw_triangles(samples, screen, triangles, uv, material, textures, perspecti
 @compiled
 def taper(along):
     """Radius of a strand at `along` its length, 0 to 1, of the radius at its root."""
-    return 1 - 0.6 * along**3
+    return 1 - 0.85 * along**2
 
 
 @compiled
@@ -221,14 +222,16 @@ def _draw_segment(samples, first, last, wide, seed, primitive):
         p0, p1, q0, q1, z0, z1 = p1, p0, q1, q0, z1, z0
     i0, i1 = _span(p0, p1, width if flat else height)
     across = height if flat else width
+    chance = np.float32(seed & 0xFFFF) / np.float32(65536)
     for i in range(i0, i1 + 1):
         t = min(max((i + np.float32(0.5) - p0) / max(p1 - p0, np.float32(1e-6)), np.float32(0)), np.float32(1))
         q, z = q0 + (q1 - q0) * t, z0 + (z1 - z0) * t
-        j0, j1 = int(np.ceil(q - extent / 2 - 0.5)), int(np.floor(q + extent / 2 - 0.5))
-        if j1 < j0:  # between two sample centres: its coverage is the chance that it is drawn
-            if (scramble(seed ^ (i * 2654435761)) & 0xFFFF) / np.float32(65536) >= extent:
+        if extent < 1:  # its coverage is the share of its samples that are drawn, evenly along it
+            if (chance + i * _GOLDEN) % 1 >= extent:
                 continue
             j0 = j1 = int(np.floor(q))
+        else:
+            j0, j1 = int(np.ceil(q - extent / 2 - 0.5)), int(np.floor(q + extent / 2 - 0.5))
         for j in range(max(j0, 0), min(j1, across - 1) + 1):
             y, x = (j, i) if flat else (i, j)
             if z < samples.depth[y, x]:

@@ -29,7 +29,8 @@ class Regions:
     Attributes:
       place, normal: [V, 3] on the average head; `cage_place` [C, 3] of the cage at rest.
       azimuth: [V] degrees about the head's axis from the front, 0 to 180 on both sides.
-      scalp, beard, moustache, jaw: [V] in [0, 1], where hair grows.
+      scalp, beard, moustache, jaw: [V] in [0, 1], where hair grows; `painted`, where the skin sheets have hair painted:
+        the scalp, the sideburns, behind the ears; `brows`, about the eyebrows.
       face: [F] vertices by which pictures are exposed.
       mouth: [3], middle of the lips.
       mouth_inside, mouth_depth: [m] cage vertices inside the mouth, [m, 1] how far behind the lips.
@@ -44,6 +45,8 @@ class Regions:
     beard: np.ndarray
     moustache: np.ndarray
     jaw: np.ndarray
+    painted: np.ndarray
+    brows: np.ndarray
     face: np.ndarray
     mouth: np.ndarray
     mouth_inside: np.ndarray
@@ -70,7 +73,8 @@ def find_regions(assets: Assets) -> Regions:
     eyes = eye_centres(topology, average)
     middle, apart = eyes.mean(0), abs(eyes[0, 0] - eyes[1, 0])
     place, cage_place = (surface - middle) / apart, (topology.base - middle) / apart
-    azimuth, ears, mouth = head_azimuth(place), find_ears(assets, place), place[topology.lips > 0.5].mean(0)
+    azimuth, ear, mouth = head_azimuth(place), find_ears(assets, place), place[topology.lips > 0.5].mean(0)
+    ears = ear > 0.55
     moustache, jaw, sideburns = _beard_parts(place, azimuth, ears, mouth)
     lips = np.clip(topology.lips * 1.6, 0, 1)
     below = smoothstep(0.1, -0.3, place[:, 1]) * ~ears * smoothstep(-1.9, -1.5, place[:, 1])
@@ -84,6 +88,8 @@ def find_regions(assets: Assets) -> Regions:
         beard=np.maximum(np.clip(np.maximum(moustache, jaw), 0, 1) * (1 - lips), 0.8 * sideburns) * below,
         moustache=moustache,
         jaw=np.maximum(jaw, 0.6 * sideburns),
+        painted=_painted_hair(place, azimuth, ear > 0.9),
+        brows=_about_brows(place),
         face=_front_of_face(place, normal, mouth),
         mouth=mouth,
         mouth_inside=inside,
@@ -93,13 +99,13 @@ def find_regions(assets: Assets) -> Regions:
 
 
 def find_ears(assets: Assets, place: np.ndarray) -> np.ndarray:
-    """[V] bool: what the targets that move the ears move far."""
+    """[V] in [0, 1]: how far the targets that move the ears move what is that far aside."""
     moved = np.zeros(len(place))
     for name in ("l-ear-trans-up", "r-ear-trans-up"):
         target, lengths = assets.local[name], np.zeros(len(assets.topology.base))
         lengths[target.index] = np.linalg.norm(target.offset, axis=1)
         moved = np.maximum(moved, assets.topology.subdivision @ (lengths / lengths.max()))
-    return (moved > 0.55) & (np.abs(place[:, 0]) > 1.02)
+    return moved * (np.abs(place[:, 0]) > 1.02)
 
 
 def _scalp(place: np.ndarray, normal: np.ndarray, azimuth: np.ndarray, ears: np.ndarray) -> np.ndarray:
@@ -107,6 +113,20 @@ def _scalp(place: np.ndarray, normal: np.ndarray, azimuth: np.ndarray, ears: np.
     scalp = above * (place[:, 1] > -1.7) * ~ears * (place[:, 2] < 1.0)
     # Low on the neck only what faces backwards.
     return scalp * np.where(place[:, 1] < -0.15, smoothstep(0.05, 0.35, -normal[:, 2]), 1)
+
+
+def _painted_hair(place: np.ndarray, azimuth: np.ndarray, ears: np.ndarray) -> np.ndarray:
+    """[V]: the scalp with a margin, wide at the temples and behind the ears."""
+    height = place[:, 1] - hairline(azimuth)
+    margin = 0.25 + 0.45 * smoothstep(45, 60, azimuth) * smoothstep(150, 110, azimuth)
+    return smoothstep(-margin - 0.12, -margin + 0.12, height) * (place[:, 1] > -1.7) * (place[:, 2] < 1.0) * ~ears
+
+
+def _about_brows(place: np.ndarray) -> np.ndarray:
+    """[V]: a band over each eye."""
+    aside = np.abs(place[:, 0])
+    band = np.exp(-(((place[:, 1] - 0.27 + 0.12 * (aside - 0.5) ** 2) / 0.15) ** 4))
+    return band * smoothstep(0.08, 0.22, aside) * smoothstep(1.05, 0.85, aside) * (place[:, 2] > -0.7)
 
 
 def _beard_parts(
@@ -119,8 +139,8 @@ def _beard_parts(
     # The upper edge climbs from the corners of the mouth over the cheeks to the ears.
     edge = above - np.clip((aside - 0.62) * 0.85, 0, 1.2) - smoothstep(0.88, 1.0, aside) * 0.35
     jaw = smoothstep(0.10, -0.14, edge) * smoothstep(-1.35, -1.05, above) * smoothstep(-0.95, -0.7, place[:, 2])
-    sideburns = smoothstep(56, 63, azimuth) * smoothstep(84, 77, azimuth) * smoothstep(0.15, -0.15, place[:, 1])
-    sideburns = sideburns * smoothstep(-1.15, -0.8, place[:, 1]) * smoothstep(0.8, 0.9, aside) * ~ears
+    sideburns = smoothstep(52, 66, azimuth) * smoothstep(86, 74, azimuth) * smoothstep(0.25, -0.45, place[:, 1])
+    sideburns = sideburns * smoothstep(-1.25, -0.7, place[:, 1]) * smoothstep(0.78, 0.92, aside) * ~ears
     return moustache, jaw, sideburns
 
 

@@ -11,6 +11,7 @@ from tools.heads.regions import Regions, hairline, head_azimuth
 
 SCALP_STRANDS, BEARD_STRANDS, GUIDES = 36000, 14000, 1000
 FOLLOWED = 3  # guides that a strand is a mean of
+LOCK_SHARE = 0.6  # of how strands differ in lightness
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,15 @@ class Beard:
     chin: np.ndarray
 
 
-def strand_shades() -> np.ndarray:
-    """[SCALP_STRANDS + BEARD_STRANDS, 3] in [0, 1), fixed: how the colours of strands differ."""
-    return np.random.RandomState(5).rand(SCALP_STRANDS + BEARD_STRANDS, 3)
+def strand_shades(scalp: Scalp) -> np.ndarray:
+    """[SCALP_STRANDS + BEARD_STRANDS, 3] in [0, 1), fixed: how the colours of strands differ.
+
+    Lightness, the first, differs between locks more than within them: pixels see locks, and single strands are noise.
+    """
+    shades = np.random.RandomState(5).rand(SCALP_STRANDS + BEARD_STRANDS, 3)
+    lock = np.random.RandomState(6).rand(GUIDES)[scalp.followed[:, 0]]
+    shades[:SCALP_STRANDS, 0] = LOCK_SHARE * lock + (1 - LOCK_SHARE) * shades[:SCALP_STRANDS, 0]
+    return shades
 
 
 def _scatter(

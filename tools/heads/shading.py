@@ -256,7 +256,7 @@ def _on_strand(hair, lamp, look, s, k, f, seed):
     light_angle, view_angle = np.arcsin(along_light), np.arcsin(along_view)
     mean, cosine = 0.5 * (light_angle + view_angle), np.cos(0.5 * (light_angle - view_angle))
     chance = scramble(hair.label[s] * 2654435761 + 7)  # strands differ: where they shine, and how much
-    tilt, strength = ((chance & 0xFFFF) / 65536 - 0.5) * 0.16, 0.45 + 1.1 * ((chance >> 16) / 65536)
+    tilt, strength = ((chance & 0xFFFF) / 65536 - 0.5) * 0.16, 0.7 + 0.6 * ((chance >> 16) / 65536)
     first = strength * np.exp(-0.5 * ((mean + 0.06 + tilt) / 0.065) ** 2)  # off the surface: the light's colour
     second = strength * np.exp(-0.5 * ((mean - 0.10 + tilt) / 0.17) ** 2)  # through the strand: its own colour
     sheen = look.sheen * (1.0 if s < hair.scalp else 0.5)

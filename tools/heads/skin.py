@@ -11,7 +11,9 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from tools.heads.assets import Assets
 from tools.heads.curves import lerp, linear_from_srgb, smoothstep, srgb_from_linear, to_bytes
+from tools.heads.decals import lay_decals
 from tools.heads.description import Description
+from tools.heads.outfit import Decal
 from tools.heads.rasteriser import draw_triangles, empty_samples, one_texture
 from tools.heads.regions import Regions
 
@@ -19,6 +21,7 @@ SHEET = 1536  # pixels across a whole sheet at the density of the head's crop
 CROP_LEFT, CROP_TOP = 0.634, 0.14  # of the head's crop: u from here to 1, v (from the top) from here
 TONE_BLUR = 14.0  # pixels: what is wider is tone, what is finer is detail
 DETAIL_GAIN = 1.2
+FILL_BLUR = 30.0  # pixels
 BODY_SAMPLE = (slice(150, 260), slice(120, 200))  # plain skin on the body's sheet
 BODY_GLOSS = 0.3
 EPSILON = 1e-4
@@ -36,9 +39,11 @@ class Sheets:
 
 @dataclass(frozen=True)
 class Masks:
-    """Where things are on the head's crop, [h, w] each: regions in [0, 1], noises of unit spread, dots in [0, 1]."""
+    """Where things are on the head's crop, [h, w] each: regions in [0, 1], noises of unit spread, dots in [0, 1]; and
+    `place` [h, w, 3] on the average head."""
 
     scalp: np.ndarray
+    painted: np.ndarray
     beard: np.ndarray
     lips: np.ndarray
     cheeks: np.ndarray
@@ -47,20 +52,25 @@ class Masks:
     shiny: np.ndarray
     coarse: np.ndarray
     fine: np.ndarray
+    place: np.ndarray
     pores: np.ndarray
     whiskers: np.ndarray
     freckles: np.ndarray
     moles: np.ndarray
 
 
-def split_sheets(assets: Assets) -> Sheets:
-    """Tone and detail of every sheet (2 s)."""
+def split_sheets(assets: Assets, regions: Regions) -> Sheets:
+    """Tone and detail of every sheet (4 s). Where eyebrows may be painted, the tone is filled in from around."""
+    height, width = assets.skin_heads[0].shape[:2]
+    brows = bake_to_crop(assets, regions.brows[:, None], height, width)
+    around = np.maximum(_blurred(1 - brows, FILL_BLUR), EPSILON)
     tones, details = [], []
     for image in assets.skin_heads:
         colour = np.maximum(linear_from_srgb(image), EPSILON)
-        tone = gaussian_filter(colour, (TONE_BLUR, TONE_BLUR, 0))
-        tones.append(tone)
-        details.append(DETAIL_GAIN * np.log(colour / np.maximum(tone, EPSILON)))
+        tone = _blurred(colour, TONE_BLUR)
+        detail = DETAIL_GAIN * np.log(colour / np.maximum(tone, EPSILON))
+        tones.append(lerp(tone, _blurred(colour * (1 - brows), FILL_BLUR) / around, brows))
+        details.append(detail * (1 - 0.8 * brows))
     body = np.stack([linear_from_srgb(image) for image in assets.skin_bodies])
     return Sheets(np.stack(tones), np.stack(details), body)
 
@@ -74,14 +84,26 @@ def paint_masks(assets: Assets, regions: Regions) -> Masks:
     nose = _blob(aside / 0.22, (above - 0.62) / 0.22) * (place[:, 2] > 0.2)
     sockets = _blob((aside - 0.5) / 0.36, (place[:, 1] + 0.22) / 0.16) * (place[:, 2] > -0.5)
     shiny = smoothstep(0.55, 0.2, aside) * ((above > 0.3) | (above < -0.35))  # forehead, nose and chin
-    layers = [regions.scalp, regions.beard, assets.topology.lips, np.clip(cheeks + 0.8 * nose, 0, 1), sockets]
+    layers = [
+        regions.scalp,
+        regions.painted,
+        regions.beard,
+        assets.topology.lips,
+        np.clip(cheeks + 0.8 * nose, 0, 1),
+        sockets,
+    ]
     layers += [_smile_folds(aside, above) * (place[:, 2] > -0.6), shiny]
     layers += [_solid_noise(place, 3, seed=1), _solid_noise(place, 9, seed=2)]
     baked = bake_to_crop(assets, np.stack(layers, 1), height, width)
     random = np.random.RandomState(7)
     pores = gaussian_filter(random.randn(height, width).astype(np.float32), 0.8)
     dots = [_dots(random, height, width, *kind) for kind in ((0.93, 0.7), (0.997, 1.6), (0.99998, 1.3))]
-    return Masks(*np.moveaxis(baked, 2, 0), pores / pores.std(), *dots)
+    on_head = bake_to_crop(assets, place, height, width)
+    return Masks(*np.moveaxis(baked, 2, 0), on_head, pores / pores.std(), *dots)
+
+
+def _blurred(image: np.ndarray, radius: float) -> np.ndarray:
+    return gaussian_filter(image, (radius, radius, 0), truncate=3)
 
 
 def _smile_folds(aside: np.ndarray, above: np.ndarray) -> np.ndarray:
@@ -133,7 +155,9 @@ def bake_to_crop(assets: Assets, values: np.ndarray, height: int, width: int) ->
     return ((corners * weights[..., None]).sum(2) * (samples.primitive >= 0)[..., None]).astype(np.float32)
 
 
-def paint_skin(sheets: Sheets, masks: Masks, description: Description) -> tuple[np.ndarray, np.ndarray]:
+def paint_skin(
+    sheets: Sheets, masks: Masks, description: Description, decals: tuple[Decal, ...] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """RGBA uint8 of the head's crop [h, w, 4] and of the body [512, 512, 4]; alpha is gloss."""
     skin = description.skin
     colour, body = _blended(sheets, masks, description)
@@ -144,7 +168,7 @@ def paint_skin(sheets: Sheets, masks: Masks, description: Description) -> tuple[
     colour = _tinted(colour, masks.folds * fold, (0.62, 0.52, 0.50))
     colour = _spotted(colour, masks, description)
     colour = _shaded_scalp(colour, masks, description)
-    colour = _bearded(colour, masks, description)
+    colour = lay_decals(_bearded(colour, masks, description), masks.place, decals)
     gloss = 0.28 + 0.22 * masks.shiny + 0.3 * np.clip(masks.lips, 0, 1) + 0.07 * masks.pores
     gloss = np.clip(gloss - 0.25 * masks.beard * description.beard.stubble - 0.3 * masks.scalp, 0, 1)
     head = np.concatenate([srgb_from_linear(colour), gloss[..., None]], -1)
@@ -182,7 +206,7 @@ def _spotted(colour: np.ndarray, masks: Masks, description: Description) -> np.n
 def _shaded_scalp(colour: np.ndarray, masks: Masks, description: Description) -> np.ndarray:
     """The painted stubble of the sheets is replaced by plain skin with a shade of the hair."""
     plain = description.skin.tone * (0.92 + 0.03 * masks.pores + 0.04 * masks.coarse)[..., None]
-    colour = lerp(colour, plain, np.clip(masks.scalp * 1.6, 0, 1)[..., None])
+    colour = lerp(colour, plain, np.clip(masks.painted, 0, 1)[..., None])
     shade = (np.clip(masks.scalp, 0, 1) * description.hair.scalp_shade)[..., None]
     return lerp(colour, description.colour.hair * 0.55 + colour * 0.10, shade)
 
