@@ -7,12 +7,13 @@ See `pixels.pack_view` for what is lost. Heads are taken in the order of their s
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
-from pmv_jax.commandline import run as entry
+from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.run import command
 from pmv_jax.errors import InputError
 from tools.training.data import Heads
 from tools.training.pixels import pack_view
@@ -42,18 +43,20 @@ def pack(heads: Heads, out: Path, limit: int, views: int) -> int:
     return done
 
 
-flags.declare_key_flag("out")
-_DATA = flags.DEFINE_string("data", None, "directory of shards of rendered heads")
-_MEGABYTES = flags.DEFINE_float("megabytes", 44.0, "size of all packs together", lower_bound=0.0)
-_VIEWS = flags.DEFINE_integer("views", 3, "of each head", lower_bound=1)
+FLAGS = Flags()
+_DATA = FLAGS.string("data", None, "Directory of shards of rendered heads. Required.")
+_OUT = FLAGS.string("out", None, "Directory for the packs. Required.")
+_MEGABYTES = FLAGS.number("megabytes", 44.0, "Size of all packs together.", least=0.0)
+_VIEWS = FLAGS.integer("views", 3, "Of each head.", least=1)
 
 
+@command(FLAGS)
 def main() -> None:
-    if not _DATA.value or not entry.OUT.value:
+    if not _DATA.value or not _OUT.value:
         raise InputError("--data, --out: give the directory of the shards and one for the packs")
-    count = pack(Heads(_DATA.value), Path(entry.OUT.value), int(1e6 * _MEGABYTES.value), _VIEWS.value)
+    count = pack(Heads(_DATA.value), Path(_OUT.value), int(1e6 * _MEGABYTES.value), _VIEWS.value)
     print(f"{count} heads")
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    sys.exit(main())
