@@ -9,14 +9,18 @@ from tools.heads.curves import smoothstep, to_bytes, unit
 from tools.heads.hair import Obstacle
 from tools.heads.meshes import vertex_normals
 from tools.heads.outfit import Colour, Glasses, Headwear, Outfit
-from tools.heads.regions import Regions
-from tools.heads.scene import Paint, Part, one_paint, opaque
+from tools.heads.regions import HEAD_AXIS, Regions
+from tools.heads.scene import Paint, Part, one_paint
 from tools.heads.shading import CLOTH
 from tools.heads.shape import PUPILS
 
 TUBE_SIDES, LENS_POINTS, ARM_POINTS = 8, 48, 16
 DARK_GLASS = (0.02, 0.02, 0.025)
-DRAPE_STEPS = 60  # of smoothing, by which cloth forgets ears and the angle of the jaw
+DRAPE_STEPS = {
+    "beanie": 60,
+    "cap": 60,
+    "scarf": 250,
+}  # of smoothing, by which cloth forgets ears and the angle of the jaw
 
 
 @dataclass(frozen=True)
@@ -58,44 +62,58 @@ def over_brim(place: np.ndarray) -> np.ndarray:
 
 def around_face(place: np.ndarray) -> np.ndarray:
     """Distance [n] outside of the opening of a scarf: 0 at its edge."""
-    oval = np.hypot(place[:, 0] / 0.98, (place[:, 1] + 0.45) / 1.45) - 1
+    oval = np.hypot(place[:, 0] / 0.98, (place[:, 1] + 0.40) / 1.32) - 1
     return np.where(place[:, 2] > -1.0, oval, 1.0)
+
+
+def inside_headwear(headwear: Headwear, place: np.ndarray) -> np.ndarray:
+    """[n]: how far places [n, 3] on the average head are within the outline of a hat or scarf; less than 0 outside."""
+    if headwear.kind == "scarf":
+        return np.minimum(around_face(place), place[:, 1] + 3.1)
+    return over_brim(place)
+
+
+def hidden_skin(headwear: Headwear | None, place: np.ndarray) -> np.ndarray:
+    """[n] bool: skin that is well under a hat or scarf. It is not drawn: ears would come through."""
+    return np.zeros(len(place), bool) if headwear is None else inside_headwear(headwear, place) > 0.15
 
 
 def headwear_parts(headwear: Headwear, head: Measure) -> list[Part]:
     """A beanie, a cap with its visor, or a scarf about head and neck: the skin's own mesh, draped and lifted."""
-    place = head.regions.place
-    if headwear.kind == "scarf":
-        inside, lift = around_face(place), 0.14
-        inside = np.where(place[:, 1] > -3.1, inside, -1)
-    else:
-        inside, lift = over_brim(place), 0.20
-    thickness = lift * smoothstep(-0.05, 0.25, inside) + 0.05
+    inside = inside_headwear(headwear, head.regions.place)
     draped = head.skin
-    for _ in range(DRAPE_STEPS):
+    steps = DRAPE_STEPS[headwear.kind]
+    for _ in range(steps):
         draped = head.topology.smoothing @ draped
     normals = vertex_normals(draped, head.topology.triangles)
-    # Draping shrinks: cloth is at least as far out as the skin under it, and its thickness more.
+    # Draping shrinks: cloth is about as far out as the skin was, and its thickness more.
     sunk = np.maximum(((head.skin - draped) * normals).sum(1), 0)
-    vertices = draped + (sunk + thickness * PUPILS)[:, None] * normals
-    triangles = head.topology.triangles[(inside[head.topology.triangles] > 0).all(1)]
-    parts = [_cloth_part(vertices, triangles, place, headwear)]
+    for _ in range(steps):
+        sunk = head.topology.smoothing @ sunk
+    thickness = 0.05 + 0.20 * smoothstep(-0.05, 0.25, inside)
+    vertices = draped + (1.3 * sunk + thickness * PUPILS)[:, None] * normals
+    parts = [_cloth_part(vertices, inside, headwear, head)]
     if headwear.kind == "cap":
         parts.append(_visor(headwear, head))
     return parts
 
 
-def _cloth_part(vertices: np.ndarray, triangles: np.ndarray, place: np.ndarray, headwear: Headwear) -> Part:
-    """Some triangles of the surface as a part of their own, with stripes around the head."""
+def _cloth_part(vertices: np.ndarray, inside: np.ndarray, headwear: Headwear, head: Measure) -> Part:
+    """What is inside of the outline, as a part of its own. Along u its texture is transparent where `inside` < 0, so
+    that the outline is smooth; along v it has stripes."""
+    triangles = head.topology.triangles[(inside[head.topology.triangles] > 0).any(1)]
     used, local = np.unique(triangles, return_inverse=True)
     local = local.reshape(-1, 3)
-    corners = place[triangles]
-    uv = np.stack([0 * corners[..., 0] + 0.5, (corners[..., 1] * 0.5) % 1], -1).reshape(-1, 6)
-    rows = (np.arange(64) // 8 % 4 == 0)[:, None, None]
-    image = np.where(rows, np.array(headwear.stripes), np.array(headwear.colour)) * np.ones((64, 4, 1))
-    paint = Paint(opaque(to_bytes(image)), CLOTH)
+    u = 0.5 + np.clip(inside[triangles], -0.49, 0.49)
+    v = (head.regions.place[triangles][..., 1] * 0.5) % 1
+    striped = headwear.kind == "beanie"
+    rows = (np.arange(64) // 8 % 4 == 0)[:, None, None] & striped
+    image = np.ones((64, 64, 4))
+    image[..., :3] = np.where(rows, np.array(headwear.stripes), np.array(headwear.colour))
+    image[:, :32, 3] = 0
+    paint = Paint(to_bytes(image), CLOTH, cutout=True)
     normals = vertex_normals(vertices[used], local)
-    return Part(vertices[used], normals, local, uv, *one_paint(local, paint))
+    return Part(vertices[used], normals, local, np.stack([u, v], -1).reshape(-1, 6), *one_paint(local, paint))
 
 
 def _visor(headwear: Headwear, head: Measure) -> Part:
@@ -104,10 +122,10 @@ def _visor(headwear: Headwear, head: Measure) -> Part:
     front = (np.abs(over_brim(place)) < 0.12) & (np.abs(place[:, 0]) < 0.2) & (place[:, 2] > -0.9)
     root = head.skin[front].mean(0) + np.array([0, 0.05, 0.1]) * PUPILS
     across, along = np.meshgrid(np.linspace(-1.15, 1.15, 25), np.linspace(0, 1, 8))
-    reach = 0.75 * along * np.cos(across * 0.9)
-    x = 1.02 * np.sin(across)
-    y = -0.16 * np.abs(x) ** 2 - 0.30 * along
-    z = 0.9 * (np.cos(across) - 1) + reach
+    reach = 0.85 * along * np.cos(across * 0.9)
+    x = 1.05 * np.sin(across)
+    y = 0.40 * (np.cos(across) - 1) - 0.25 * along - 0.1 * along * np.abs(x) ** 2
+    z = 0.95 * (np.cos(across) - 1) + reach
     vertices = root + np.stack([x, y, z], -1).reshape(-1, 3) * PUPILS
     return _plain_part(vertices, _grid_triangles(8, 25), headwear.stripes)
 
@@ -167,11 +185,15 @@ def eye_patch_parts(side: int, head: Measure) -> list[Part]:
     patch = _plain_part(middle + offset.reshape(-1, 3) * PUPILS, _grid_triangles(25, 6), (0.02, 0.02, 0.02))
     obstacle = Obstacle(head.skin, head.normals)
     bands = []
-    for azimuth, height in ((side * 95.0, 0.05), (-side * 60.0, 0.85)):
-        end = middle + np.array([np.sin(np.radians(azimuth)), height, np.cos(np.radians(azimuth)) - 1]) * 1.25 * PUPILS
-        line = np.linspace(middle, end, ARM_POINTS)
-        distance, normal = obstacle.distance(line)
-        line = line + normal * (0.04 * PUPILS - distance)[:, None]  # on the skin all along
+    axis = head.eyes.mean(0) + np.array(HEAD_AXIS) * PUPILS
+    for azimuth, rise in ((side * 90.0, 0.1), (-side * 75.0, 1.0)):
+        # An arc outside of the head, drawn in onto the skin.
+        angle = np.radians(np.linspace(side * 22.0, azimuth, ARM_POINTS))
+        height = np.linspace(middle[1] - axis[1], middle[1] - axis[1] + rise * PUPILS, ARM_POINTS)
+        line = axis + np.stack([1.5 * PUPILS * np.sin(angle), height, 1.5 * PUPILS * np.cos(angle)], 1)
+        for _ in range(4):
+            distance, normal = obstacle.distance(line)
+            line = line + normal * (0.05 * PUPILS - distance)[:, None]
         line[0] = middle
         bands.append(_tube(line, 0.025 * PUPILS, (0.02, 0.02, 0.02)))
     return [patch, *bands]

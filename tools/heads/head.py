@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.heads.accessories import Measure, covered_roots, dress
+from tools.heads.accessories import Measure, covered_roots, dress, hidden_skin
 from tools.heads.assets import Assets, Proxy, load_assets
 from tools.heads.baking import Sky, bake_key, bake_sky, key_seen
 from tools.heads.beard import grow_beard
@@ -13,7 +13,7 @@ from tools.heads.curves import lerp, linear_from_srgb, smoothstep, srgb_from_lin
 from tools.heads.description import Description, describe
 from tools.heads.hair import Obstacle, grow_hair
 from tools.heads.meshes import vertex_normals
-from tools.heads.outfit import NOTHING, Decal, Outfit
+from tools.heads.outfit import NOTHING, Outfit
 from tools.heads.rasteriser import Strands
 from tools.heads.regions import Regions, find_regions
 from tools.heads.rendering import Scene
@@ -67,15 +67,13 @@ class Studio:
         skin = assets.topology.subdivision @ cage
         normals = vertex_normals(skin, assets.topology.triangles)
         measure = Measure(assets.topology, regions, skin, normals, eye_centres(assets.topology, cage))
-        mesh = assemble([*self._parts(description, cage, measure, outfit.decals), *dress(outfit, measure)])
+        mesh = assemble([*self._parts(description, cage, measure, outfit), *dress(outfit, measure)])
         strands, colours, scalp = self._hair(description, measure, outfit)
         return self._lit(description, cage, mesh, strands, colours, scalp)
 
-    def _parts(
-        self, description: Description, cage: np.ndarray, measure: Measure, decals: tuple[Decal, ...]
-    ) -> list[Part]:
+    def _parts(self, description: Description, cage: np.ndarray, measure: Measure, outfit: Outfit) -> list[Part]:
         features = description.features
-        parts = [self._skin_part(description, measure, decals), self._eye_part(description, cage)]
+        parts = [self._skin_part(description, measure, outfit), self._eye_part(description, cage)]
         parts.append(_fitted(self.assets.teeth, cage, Paint(_ivory(self.assets.teeth_image), TEETH)))
         parts += self._garments(description, cage)
         images = zip(features.brows, self.assets.brows, self.assets.brow_images, strict=True)
@@ -86,15 +84,17 @@ class Studio:
         lashes = Paint(_hairs(self.assets.lash_image * features.lash_opacity, LASH_GREY), BROW, cutout=True)
         return [*parts, _fitted(self.assets.lashes, cage, lashes, shadow=False)]
 
-    def _skin_part(self, description: Description, measure: Measure, decals: tuple[Decal, ...]) -> Part:
-        head, body = paint_skin(self.sheets, self.masks, description, decals)
+    def _skin_part(self, description: Description, measure: Measure, outfit: Outfit) -> Part:
+        head, body = paint_skin(self.sheets, self.masks, description, outfit.decals)
         topology = self.assets.topology
         # Skin under clothes is drawn in a little, so that it never comes through them.
         covered = description.clothes.garments @ self.regions.covered
         uv, on_head = crop_coordinates(topology.uv, len(head))
         paints = (Paint(head, SKIN), Paint(body, SKIN))
         vertices = measure.skin - 0.08 * PUPILS * covered[:, None] * measure.normals
-        return Part(vertices, measure.normals, topology.triangles, uv, paints, np.where(on_head, 0, 1))
+        hidden = hidden_skin(outfit.headwear, self.regions.place)[topology.triangles].all(1)
+        paint = np.where(hidden, -1, np.where(on_head, 0, 1))
+        return Part(vertices, measure.normals, topology.triangles, uv, paints, paint)
 
     def _eye_part(self, description: Description, cage: np.ndarray) -> Part:
         """Eyeballs, turned about their centres to where the gaze is."""

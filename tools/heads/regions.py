@@ -73,8 +73,7 @@ def find_regions(assets: Assets) -> Regions:
     eyes = eye_centres(topology, average)
     middle, apart = eyes.mean(0), abs(eyes[0, 0] - eyes[1, 0])
     place, cage_place = (surface - middle) / apart, (topology.base - middle) / apart
-    azimuth, ear, mouth = head_azimuth(place), find_ears(assets, place), place[topology.lips > 0.5].mean(0)
-    ears = ear > 0.55
+    azimuth, ears, mouth = head_azimuth(place), find_ears(assets, place), place[topology.lips > 0.5].mean(0)
     moustache, jaw, sideburns = _beard_parts(place, azimuth, ears, mouth)
     lips = np.clip(topology.lips * 1.6, 0, 1)
     below = smoothstep(0.1, -0.3, place[:, 1]) * ~ears * smoothstep(-1.9, -1.5, place[:, 1])
@@ -88,7 +87,7 @@ def find_regions(assets: Assets) -> Regions:
         beard=np.maximum(np.clip(np.maximum(moustache, jaw), 0, 1) * (1 - lips), 0.8 * sideburns) * below,
         moustache=moustache,
         jaw=np.maximum(jaw, 0.6 * sideburns),
-        painted=_painted_hair(place, azimuth, ear > 0.9),
+        painted=_painted_hair(place, azimuth, ears),
         brows=_about_brows(place),
         face=_front_of_face(place, normal, mouth),
         mouth=mouth,
@@ -99,13 +98,14 @@ def find_regions(assets: Assets) -> Regions:
 
 
 def find_ears(assets: Assets, place: np.ndarray) -> np.ndarray:
-    """[V] in [0, 1]: how far the targets that move the ears move what is that far aside."""
+    """[V] bool: what the targets that move the ears move far, without the temples."""
     moved = np.zeros(len(place))
     for name in ("l-ear-trans-up", "r-ear-trans-up"):
         target, lengths = assets.local[name], np.zeros(len(assets.topology.base))
         lengths[target.index] = np.linalg.norm(target.offset, axis=1)
         moved = np.maximum(moved, assets.topology.subdivision @ (lengths / lengths.max()))
-    return moved * (np.abs(place[:, 0]) > 1.02)
+    x, y, z = place.T
+    return (moved > 0.55) & (np.abs(x) > 1.02) & (y < 0.22) & (z < -0.95)
 
 
 def _scalp(place: np.ndarray, normal: np.ndarray, azimuth: np.ndarray, ears: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ class Paint(NamedTuple):
 
 class Part(NamedTuple):
     """A mesh of its own: vertices and normals [v, 3], triangles [t, 3], uv [t, 6], its paints and which of them each
-    triangle has, [t]; whether it throws shadows."""
+    triangle has, [t] (-1: it is not drawn); whether it throws shadows."""
 
     vertices: np.ndarray
     normals: np.ndarray
@@ -79,7 +79,7 @@ def assemble(parts: list[Part]) -> Mesh:
         normals=joined([part.normals for part in parts], np.float32),
         triangles=joined([part.triangles + first for part, first, _ in numbered], np.int32),
         uv=joined([part.uv for part in parts], np.float32),
-        material=joined([part.paint + first for part, _, first in numbered], np.int32),
+        material=joined([np.where(part.paint < 0, -1, part.paint + first) for part, _, first in numbered], np.int32),
         textures=pool_textures(used),
         kind=np.array([paint.kind for paint in used], np.int32),
         casting=sum(len(part.triangles) for part in parts if part.shadow),

@@ -10,6 +10,7 @@ from pmv_jax import cameras
 from pmv_jax.inversion.visibility import warp
 from tools.heads import latent
 from tools.heads.description import describe
+from tools.heads.outfit import HEADWEAR, Decal, Headwear, Outfit
 from tools.heads.rendering import project, render
 from tools.heads.shape import eye_centres, shape_head
 
@@ -24,9 +25,13 @@ def view_of(studio):
 
     @functools.cache
     def view(number: int, yaw: float):
-        return render(scene(number), np.asarray(cameras.look_at(yaw, 0.0)), SIZE)
+        return render(scene(number), camera(yaw), SIZE)
 
     return view
+
+
+def camera(yaw: float) -> np.ndarray:
+    return np.asarray(cameras.look_at(yaw, 0.0))
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:
@@ -34,7 +39,7 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def test_a_picture_is_a_function_of_p(studio, view_of):
-    again = render(studio.head(latent.sample(0, 0)), np.asarray(cameras.look_at(0.3, 0.0)), SIZE)
+    again = render(studio.head(latent.sample(0, 0)), camera(0.3), SIZE)
     for first, second in zip(view_of(0, 0.3), again, strict=True):
         np.testing.assert_array_equal(first, second)
 
@@ -42,7 +47,7 @@ def test_a_picture_is_a_function_of_p(studio, view_of):
 def agreement(view_of, number: int) -> float:
     """PSNR of one view carried into another by pmv_jax's own warp, on what both see."""
     views = [view_of(number, yaw) for yaw in (0.0, 0.3)]
-    lenses = [np.asarray(cameras.look_at(yaw, 0.0)) for yaw in (0.0, 0.3)]
+    lenses = [camera(yaw) for yaw in (0.0, 0.3)]
     depths = [np.where(view.z_depth > 0, view.z_depth, FAR_BACKGROUND).astype(np.float32) for view in views]
     warped = jax.jit(warp)(views[0].rgb.astype(np.float32), depths[0], lenses[0], depths[1], lenses[1])
     seen = (np.asarray(warped.visibility) > 0.9) & (views[1].mask > 0.999) & (views[1].z_depth > 0)
@@ -63,7 +68,7 @@ def test_eyes_are_where_pictures_of_ffhq_have_them(studio, number):
     regions = studio.regions
     inside = (regions.mouth_inside, regions.mouth_depth)
     cage = shape_head(studio.assets, inside, describe(latent.sample(0, number)))
-    eyes = project(np.asarray(cameras.look_at(0.0, 0.0)), eye_centres(studio.assets.topology, cage), 512)
+    eyes = project(camera(0.0), eye_centres(studio.assets.topology, cage), 512)
     assert eyes[:, 1].mean() == pytest.approx(190, abs=1)
     assert eyes[:, 0].mean() == pytest.approx(256, abs=1)
     assert 120 < abs(eyes[0, 0] - eyes[1, 0]) < 152
@@ -83,6 +88,28 @@ def test_mask_depth_and_background_agree(view_of, number):
 def test_small_steps_of_p_change_little(studio, view_of):
     p = latent.sample(0, 1)
     step = 0.02 * np.random.default_rng(0).standard_normal(latent.SIZE)
-    moved = render(studio.head(p + step), np.asarray(cameras.look_at(0.3, 0.0)), SIZE)
+    moved = render(studio.head(p + step), camera(0.3), SIZE)
     inside = view_of(1, 0.3).mask > 0.5
     assert psnr(moved.rgb[inside], view_of(1, 0.3).rgb[inside]) > 27
+
+
+def test_outfits_change_pictures_where_they_are(studio, view_of):
+    """A star on the forehead is seen there, and the head is the same otherwise."""
+    star = Decal("star", 0.0, 0.62, 0.3, 0.0, (0.9, 0.1, 0.1))
+    dressed = render(studio.head(latent.sample(0, 4), Outfit(decals=(star,))), camera(0.0), SIZE)
+    changed = np.abs(dressed.rgb - view_of(4, 0.0).rgb).max(-1) > 0.05
+    rows, columns = np.nonzero(changed)
+    assert 300 < changed.sum() < 4000
+    assert 20 < rows.mean() < 90  # above the eyes, which are at 95
+    assert abs(columns.mean() - 128) < 8
+    np.testing.assert_allclose(dressed.z_depth, view_of(4, 0.0).z_depth, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", HEADWEAR)
+def test_headwear_covers_the_crown_and_leaves_the_face(studio, view_of, kind):
+    outfit = Outfit(headwear=Headwear(kind, (0.9, 0.1, 0.8), (0.9, 0.1, 0.8)))
+    dressed = render(studio.head(latent.sample(0, 4), outfit), camera(0.0), SIZE)
+    magenta = (dressed.rgb[..., 0] > 1.5 * dressed.rgb[..., 1]) & (dressed.rgb[..., 2] > 1.5 * dressed.rgb[..., 1])
+    assert magenta[:16, 100:156].mean() > 0.9
+    assert magenta[100:150, 100:156].mean() < 0.02
+    assert psnr(dressed.rgb[105:145, 100:156], view_of(4, 0.0).rgb[105:145, 100:156]) > 20

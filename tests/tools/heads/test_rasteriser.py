@@ -121,12 +121,15 @@ def test_a_strand_covers_what_its_capsule_does(seed):
     )
 
 
-def test_thin_strands_cover_their_share_of_samples():
-    """A strand of a fifth of a sample covers a fifth of a column, over many strands."""
-    line = np.stack([np.full(3, 20.3), np.linspace(0, 48, 3), np.ones(3)], 1)
-    covered = [(drawn_strand(line, 0.1, label).depth < FAR).sum() / 48 for label in range(200)]
-    expected = np.mean([0.2 * taper(0.25), 0.2 * taper(0.75)])
-    assert np.mean(covered) == pytest.approx(expected, abs=0.02)
+@pytest.mark.parametrize("radius", [0.05, 0.2, 0.4])
+def test_thin_strands_cover_their_share_of_samples(radius):
+    """As wide as a part of a sample, a strand covers that part of a column, wherever it is between sample centres."""
+    covered, labels = 0, range(60)
+    for label in labels:
+        line = np.stack([np.full(3, 20 + label / 60), np.linspace(0, 48, 3), np.ones(3)], 1)
+        covered += (drawn_strand(line, radius, label).depth < FAR).sum() / 48
+    expected = radius * (taper(0.25) + taper(0.75))
+    assert covered / len(labels) == pytest.approx(expected, abs=0.01)
 
 
 def test_strands_are_numbered_by_segment_and_place():
