@@ -24,6 +24,7 @@ setup(
     },
     install_requires=[
         "absl-py>=2.1",
+        "chex>=0.1.90",
         "etils[epath]>=1.9",
         "fast-simplification>=0.1.9",
         "flax>=0.12,<0.13",
