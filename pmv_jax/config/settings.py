@@ -87,9 +87,9 @@ def checked(cls: type[Settings], name: str, value: Any) -> Any:
     """
     hint, limits = hints(cls)[name], cls.__dataclass_fields__[name].metadata
     try:
-        value = _typed(value, hint)
-        if _within(value, limits):
-            return value
+        typed = _typed(value, hint)
+        if _within(typed, limits):
+            return typed
     except (TypeError, ValueError, OverflowError):
         pass
     raise InputError(f"setting {path(cls, name)}: {value!r} is not {describe(hint, limits)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import zlib
 from collections.abc import Callable
 from collections.abc import Generator as Coroutine
 from pathlib import Path
@@ -56,6 +57,11 @@ class StageRecord:
     @property
     def loss_last(self) -> float:
         return float(self.losses[-1]) if self.steps else float("nan")
+
+
+def stage_key(seed: int, name: str) -> Array:
+    """The PRNG key of a stage: of the seed and a checksum of its name, the same whatever stages stand beside it."""
+    return jax.random.fold_in(jax.random.key(seed), np.uint32(zlib.crc32(name.encode())))
 
 
 class ImageRun:
@@ -123,7 +129,7 @@ class ImageRun:
         except StopIteration as end:
             self.stage, self.result = None, end.value
             return
-        self.key = jax.random.fold_in(jax.random.key(self._seed), len(self.records))
+        self.key = stage_key(self._seed, self.stage.name)
         self.state, self._losses, seconds = self._load()
         self.stage = self.stage._replace(start=None)  # the first chunk takes its memory
         self._begun = time.monotonic() - seconds

@@ -21,10 +21,10 @@ from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
 from pmv_jax.inversion import camera as camera_search
 from pmv_jax.inversion import latent, losses, pseudo_views, tuned_weights, tuning, view_fitting
+from pmv_jax.inversion.fit_stage import ViewFit
 from pmv_jax.inversion.image_run import ImageRun, Progress, StageRecord
 from pmv_jax.inversion.result import Inversion
 from pmv_jax.inversion.stage import Draft, Stage, StageRequest
-from pmv_jax.inversion.view_fitting import ViewFit
 from pmv_jax.models.generator import Generator
 
 Tree = Any

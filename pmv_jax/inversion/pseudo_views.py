@@ -12,7 +12,7 @@ from jax import Array
 
 from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, PseudoViewConfig
-from pmv_jax.inversion import tuned_weights, view_fitting, visibility
+from pmv_jax.inversion import fit_stage, tuned_weights, view_fitting, visibility
 from pmv_jax.inversion.stage import Draft
 from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.models.generator import Generator
@@ -52,7 +52,7 @@ def added(draft: Draft) -> Draft:
 
 def targets(draft: Draft) -> Views:
     """What the joint tuning fits: the input, then the pseudo-views."""
-    alone, made = view_fitting.input_alone(draft), draft.pseudo_views
+    alone, made = fit_stage.input_alone(draft), draft.pseudo_views
     views = zip(alone[:3], (made.cameras, made.blend, made.weight), strict=True)
     return Views(*(jnp.concatenate([own[:1], ours]) for own, ours in views), made.distances)
 

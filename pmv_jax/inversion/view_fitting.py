@@ -11,10 +11,7 @@ many a step takes.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable
-from collections.abc import Generator as Coroutine
 from typing import Any, NamedTuple
 
 import chex
@@ -26,18 +23,14 @@ import optax
 from jax import Array
 
 from pmv_jax.cameras import poses
-from pmv_jax.config import InversionConfig, LossConfig, Settings
+from pmv_jax.config import LossConfig
 from pmv_jax.inversion import adam_loop, losses, tuned_weights
 from pmv_jax.inversion.adam_loop import FitState
-from pmv_jax.inversion.stage import Draft, StageRequest
 from pmv_jax.models.generator import Generator
 
 Tree = Any
 
 _CAPACITY = 1024  # plans are as long as a multiple of this, so that stages of any length share a program
-# The pull of an estimated camera towards where it was estimated, in shares of the loss for half a squared radian: a
-# photograph that is fitted badly says little of the camera, one that is fitted well moves it all the same.
-_POSE_PULL = 10.0
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -321,83 +314,3 @@ def _split(params: Tree) -> tuple[Tree, Tree]:
     """Parameters of what generates the planes, and of what renders them."""
     backbone = {name: part for name, part in params.items() if name == "backbone"}
     return backbone, {name: part for name, part in params.items() if name not in backbone}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# A stage of the method
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class ViewFitProgram:
-    """`run` as a `StageProgram`.
-
-    Attributes:
-      loss, views_at_once: see `run`.
-      fits_pose: whether the variables have a pose.
-    """
-
-    loss: LossConfig
-    views_at_once: int
-    fits_pose: bool = False
-
-    def network(self) -> Tree | None:
-        return losses.load_network(self.loss)
-
-    def __call__(
-        self, state: FitState, generator: Generator, network: Tree | None, own: Tree, key: Array, steps: Array
-    ) -> tuple[FitState, Array]:
-        fixed = {"loss_config": self.loss, "views_at_once": self.views_at_once}
-        return run(state, generator, *own, network, key, steps, **fixed)
-
-
-def input_alone(draft: Draft) -> Views:
-    """The input, with room for the pseudo-views that a later stage adds."""
-    config = draft.config
-    room = config.pseudo_views.count if config.joint.steps else 0
-    return single_view(draft.image, draft.camera, room, draft.generator.config.rendering.neural_resolution)
-
-
-@dataclasses.dataclass(frozen=True)
-class ViewFit:
-    """A stage that fits code, weights or both to views: a row of the method.
-
-    Attributes:
-      name: of the stage.
-      settings: picks the stage's settings from the recipe; they have `steps`, and without steps it is left out.
-      plan: how far what moves at each step.
-      hand_on: what is known then, from what was known and the variables: "code", "params", and "pose" where it is
-        fitted.
-      prepare: what is computed before, in no steps.
-      params: where the weights start.
-      views: what is fitted.
-      fits_pose: whether an estimated pose is fitted too.
-    """
-
-    name: str
-    settings: Callable[[InversionConfig], Settings]
-    plan: Callable[[InversionConfig], Plan]
-    hand_on: Callable[[Draft, Tree], Draft]
-    prepare: Callable[[Draft], Draft] = lambda draft: draft
-    params: Callable[[Draft], Tree] = lambda draft: draft.params
-    views: Callable[[Draft], Views] = input_alone
-    fits_pose: bool = False
-
-    def run(self, draft: Draft) -> Coroutine[StageRequest, Tree, Draft]:
-        """See `stage.Stage.run`."""
-        settings = self.settings(draft.config)
-        if not settings.steps:
-            return draft
-        draft = self.prepare(draft)
-        return self.hand_on(draft, (yield self._request(draft, settings)))
-
-    def _request(self, draft: Draft, settings: Settings) -> StageRequest:
-        plan, pose = self.plan(draft.config), draft.pose if self.fits_pose else None
-        if pose is not None:
-            plan = plan.replace(pose=pose, pose_pull=jnp.float32(_POSE_PULL))
-        program = ViewFitProgram(draft.config.loss, views_at_once(draft.config.joint.views_per_step), pose is not None)
-        fresh = jax.tree.map(jnp.array, (draft.code, self.params(draft), pose))  # copies: the loop donates its state
-        own = self.views(draft), plan, draft.statistics.std
-        flag = f" (--set {settings.group}.learning_rate=...)" if hasattr(draft.config, settings.group) else ""
-        remedy = f"try a lower learning rate{flag}"
-        return StageRequest(self.name, settings.steps, program, start(*fresh), own, remedy)

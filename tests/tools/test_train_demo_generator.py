@@ -76,7 +76,8 @@ def shipped():
 
 
 def test_shipped_generator_draws_heads_it_has_never_seen(shipped):
-    assert training.held_out(shipped, 4, one_head=False)["psnr"] > 27
+    """29.7 dB over 24 heads, as weights/demo/README.md says; the generator before this one had 28.7."""
+    assert training.held_out(shipped, 24, one_head=False)["psnr"] > 29.5
 
 
 def test_empty_space_of_the_shipped_generator_can_be_filled(shipped):
