@@ -325,7 +325,7 @@ def _raise_if_disk(error: BaseException) -> None:
 def _slower(config: InversionConfig) -> InversionConfig:
     """The recipe with lower learning rates."""
     stages = {}
-    for name in ("latent", "tuning", "occluded", "joint"):
+    for name in ("latent", "tuning", "joint"):
         stage = getattr(config, name)
         stages[name] = dataclasses.replace(stage, learning_rate=RETRY_RATE * stage.learning_rate)
     return dataclasses.replace(config, **stages)
@@ -334,7 +334,7 @@ def _slower(config: InversionConfig) -> InversionConfig:
 def _steps(config: InversionConfig, target: inputs.Target) -> int:
     """How many steps an image takes at most."""
     searched = 0 if target.camera is not None else (target.guess is None) + config.camera.refine_steps
-    return searched + config.latent.steps + config.tuning.steps + config.occluded.steps + config.joint.steps
+    return searched + config.latent.steps + config.tuning.steps + config.joint.steps
 
 
 class _Monitor:

@@ -22,19 +22,14 @@ from jax import Array
 
 from pmv_jax import cameras
 from pmv_jax.cameras import poses
-from pmv_jax.checkpoints import lpips as lpips_weights
 from pmv_jax.config import GeneratorConfig, LossConfig
 from pmv_jax.edits import directions
 from pmv_jax.edits.directions import Direction
 from pmv_jax.errors import InputError, NumericalError
-from pmv_jax.inversion import adam_loop as optimisation
-from pmv_jax.inversion import latent, pseudo_views, visibility
-from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.inversion import adam_loop, latent, losses, pseudo_views, view_fitting, visibility
 from pmv_jax.inversion.image_run import StageRecord
-from pmv_jax.inversion.losses import image_loss
 from pmv_jax.inversion.result import Inversion
 from pmv_jax.models.generator import Generator, Tree
-from pmv_jax.models.lpips import Lpips
 
 RANGE = 3.0  # standard deviations from the average head: what 1 head in 370 lies beyond, along one direction
 _RENDERING = ("decoder", "superresolution")  # the weights that make pictures of planes
@@ -239,22 +234,22 @@ def paint(
     views, _ = _targets(generator, ws, jnp.asarray(painting.image), jnp.asarray(painting.mask), everyone, config)
 
     loss = inversion.config.loss
-    lpips = lpips_weights.configured(loss) if loss.uses_lpips else None
+    network = losses.load_network(loss)
     planes = _planes(generator, ws)
     variables = {"offset": jnp.zeros_like(planes), "weights": {name: generator.params[name] for name in _RENDERING}}
-    start = optimisation.start(jax.tree.map(jnp.array, variables), _adam(config, variables))
+    start = adam_loop.start(jax.tree.map(jnp.array, variables), _adam(config, variables))
     key, begun = jax.random.key(inversion.config.seed), time.monotonic()
 
-    def run(state: optimisation.State, steps: int) -> tuple[optimisation.State, Array]:
-        return _tune(state, generator, ws, planes, views, lpips, key, steps, config=config, loss_config=loss)
+    def run(state: adam_loop.FitState, steps: int) -> tuple[adam_loop.FitState, Array]:
+        return _tune(state, generator, ws, planes, views, network, key, steps, config=config, loss_config=loss)
 
-    for state, losses in optimisation.in_chunks(run, start, np.zeros(0, np.float32), config.steps):  # noqa: B007
-        if not np.isfinite(losses).all():
+    for state, values in adam_loop.in_chunks(run, start, np.zeros(0, np.float32), config.steps):  # noqa: B007
+        if not np.isfinite(values).all():
             raise NumericalError("the texture edit's loss is not finite; is the painting in [-1, 1]?")
         if progress:
-            progress(len(losses), config.steps)
+            progress(len(values), config.steps)
     name = f"texture_{sum(stage.name.startswith('texture') for stage in inversion.stages) + 1}"
-    record = StageRecord(name, time.monotonic() - begun, losses)
+    record = StageRecord(name, time.monotonic() - begun, values)
     tuned = generator.with_params({**generator.params, **state.variables["weights"]})
     painted = dataclasses.replace(
         inversion,
@@ -312,29 +307,29 @@ def _adam(config: TextureConfig, variables: Tree) -> optax.GradientTransformatio
 
 @functools.partial(jax.jit, static_argnames=("config", "loss_config"), donate_argnames=("state",))
 def _tune(
-    state: optimisation.State,
+    state: adam_loop.FitState,
     generator: Generator,
     ws: Array,
     planes: Array,
-    views: fitting.Views,
-    lpips: Lpips | None,
+    views: view_fitting.Views,
+    network: Tree | None,
     key: Array,
     steps: Array,
     *,
     config: TextureConfig,
     loss_config: LossConfig,
-) -> tuple[optimisation.State, Array]:
+) -> tuple[adam_loop.FitState, Array]:
     """`steps` steps; each sees the painted view, the first, and `views_per_step` random others."""
     count = config.views_per_step
     scales = jnp.array([1.0] + [config.view_weight / count] * count)
-    side_by_side = fitting.views_at_once(count)
+    side_by_side = view_fitting.views_at_once(count)
     unit = jnp.std(planes)
 
     def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
-        def loss(variables: Tree, view: fitting.Views, scale: Array) -> Array:
+        def loss(variables: Tree, view: view_fitting.Views, scale: Array) -> Array:
             tuned = generator.with_params({**generator.params, **variables["weights"]})
             image = tuned.render_view(planes + unit * variables["offset"], ws, view.cameras)["image"]
-            return scale * image_loss(image, view.images, loss_config, view.weights, lpips)
+            return scale * losses.image_loss(image, view.images, loss_config, view.weights, network)
 
         others = 1 + jax.random.permutation(key, len(views.cameras) - 1)[:count]
         chosen = jax.tree.map(lambda x: x[jnp.append(0, others)], views)
@@ -346,7 +341,7 @@ def _tune(
         value, grads = jax.tree.map(lambda part: part.sum(0), parts)
         return (value, value), grads
 
-    return optimisation.run(value_and_grad, _adam(config, state.variables), state, key, steps)
+    return adam_loop.run(value_and_grad, _adam(config, state.variables), state, key, steps)
 
 
 def _paint_shown(inversion: Inversion, painting: Painting, shown: np.ndarray) -> np.ndarray:
@@ -378,10 +373,10 @@ def _carry(image: Array, mask: Array, ray_distance: Array, views: Array) -> tupl
 @functools.partial(jax.jit, static_argnames=("config",))
 def _targets(
     generator: Generator, ws: Array, image: Array, mask: Array, views: Array, config: TextureConfig
-) -> tuple[fitting.Views, Array]:
+) -> tuple[view_fitting.Views, Array]:
     """What is fitted, and how much of the painting is in each pixel [V, H, W]."""
     rendered = pseudo_views.render(generator, ws, views)
     colour, amount, unsure = _carry(image, mask, rendered["ray_distance"], views)
     share = amount[..., None]
     targets = share * colour + (1 - share) * rendered["image"]
-    return fitting.Views(views, targets, 1 - unsure + config.emphasis * amount), amount
+    return view_fitting.Views(views, targets, 1 - unsure + config.emphasis * amount), amount

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from pmv_jax import cameras
@@ -33,11 +34,18 @@ def shipped():
 
 
 def test_shipped_generator_draws_heads_it_has_never_seen(shipped):
-    p = signed_distance_heads.sample_parameters(jax.random.key(2_000_003), 4)
-    camera = cameras.look_at(jnp.array([-0.5, -0.1, 0.2, 0.6]), jnp.array([0.2, -0.2, 0.0, 0.1]))
-    image = shipped.synthesis(shipped.mapping(p, None), camera, noise_mode="none")["image"]
-    truth = jnp.stack([signed_distance_heads.render(p[i], camera[i], 128).image for i in range(4)])
-    assert losses.psnr(jnp.clip(image, -1, 1) - truth) > 26
+    """29.7 dB over 24 heads, as weights/demo/README.md says; the generator before this one had 28.7."""
+    head_key, camera_key = jax.random.split(jax.random.key(2_000_003))
+    p = signed_distance_heads.sample_parameters(head_key, 24)
+    u = jax.random.uniform(camera_key, (2, 24), minval=-1.0)
+    camera = cameras.look_at(0.6 * u[0], 0.3 * u[1])
+    truth = jax.jit(lambda p, camera: signed_distance_heads.render(p, camera, 128).image)
+    scores = []
+    for i in range(24):
+        ws = shipped.mapping(p[i : i + 1], None)
+        image = shipped.synthesis(ws, camera[i : i + 1], noise_mode="none")["image"][0]
+        scores.append(float(losses.psnr(jnp.clip(image, -1, 1) - truth(p[i], camera[i]))))
+    assert np.mean(scores) > 29.5
 
 
 def test_empty_space_of_the_shipped_generator_can_be_filled(shipped):

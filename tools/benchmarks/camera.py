@@ -122,12 +122,12 @@ def measure_angles(generator: Generator, config: CameraSearchConfig) -> None:
     size, key = generator.config.image_resolution, jax.random.key(0)
     codes = camera_search.random_codes(generator)
     nothing = camera_search.unknown(codes, config)
-    sizes = {"views": config.views, "resolution": config.resolution}
-    first = camera_search.draw(nothing, codes, generator, jax.random.fold_in(key, 0), heads=config.heads, **sizes)
+    size_of = {"resolution": config.resolution}
+    first = camera_search.draw(nothing, codes, generator, jax.random.fold_in(key, 0), heads=config.heads, **size_of)
 
     def refined(estimate: camera_search.Estimate, image: jax.Array) -> np.ndarray:
         state, steps = camera_search.start(estimate), config.refine_steps
-        state, _ = camera_search.run(state, generator, image, key, steps, heads=config.refine_heads, **sizes)
+        state, _ = camera_search.run(state, generator, image, key, steps, heads=config.refine_heads, **size_of)
         return poses.to_camera(state.variables.pose, generator.config)
 
     errors: dict[str, list[float]] = {"search": [], "search, refined": [], "landmarks": [], "landmarks, refined": []}
@@ -145,7 +145,7 @@ def measure_angles(generator: Generator, config: CameraSearchConfig) -> None:
         if faces:
             guess = pose.estimate(faces[0].landmarks / size).camera
             errors["landmarks"].append(angle(guess, truth))
-            around = camera_search.around(jnp.asarray(guess), codes, config)
+            around = camera_search.around(jnp.asarray(guess), codes)
             errors["landmarks, refined"].append(angle(refined(around, image), truth))
         last = ", ".join(f"{name} {values[-1]:.1f}" for name, values in errors.items() if values)
         yaw, pitch = cameras.yaw_pitch(truth)

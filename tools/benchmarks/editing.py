@@ -16,7 +16,6 @@ Inversions are kept in OUT/inversions, cases in OUT/cases.json: the same command
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
@@ -39,9 +38,7 @@ from pmv_jax.config import InversionConfig, JointConfig, override
 from pmv_jax.edits import directions, editing
 from pmv_jax.errors import InputError
 from pmv_jax.evaluation.identity import IdentityModel, load_identity_model
-from pmv_jax.inversion import adam_loop as optimisation
-from pmv_jax.inversion import latent, tuning
-from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.inversion import adam_loop, latent, tuning, view_fitting
 from pmv_jax.inversion.pipeline import invert
 from pmv_jax.inversion.result import Inversion, load_inversion
 from pmv_jax.models import frames
@@ -223,13 +220,13 @@ def _edit(
 
 def _single_view(inversion: Inversion, painting: editing.Painting, _: Any, config: editing.TextureConfig) -> Inversion:
     """All weights, on the painted view alone, its pixels weighted as the edit weighs them."""
-    joint = dataclasses.replace(JointConfig(), steps=config.steps)
-    return _fit(inversion, painting, tuning.joint_plan(joint).replace(extra_views=jnp.int32(0)), config)
+    plan = tuning.joint_plan(InversionConfig(joint=JointConfig(steps=config.steps)))
+    return _fit(inversion, painting, plan.replace(extra_views=jnp.int32(0)), config)
 
 
 def _latent_only(inversion: Inversion, painting: editing.Painting, _: Any, config: editing.TextureConfig) -> Inversion:
     """The latent code alone, likewise."""
-    plan = tuning.joint_plan(dataclasses.replace(JointConfig(), steps=config.steps))
+    plan = tuning.joint_plan(InversionConfig(joint=JointConfig(steps=config.steps)))
     rates = plan.weights_rate / plan.weights_rate.max()
     plan = plan.replace(
         code_rate=inversion.config.latent.learning_rate * rates,
@@ -240,18 +237,18 @@ def _latent_only(inversion: Inversion, painting: editing.Painting, _: Any, confi
 
 
 def _fit(
-    inversion: Inversion, painting: editing.Painting, plan: fitting.Plan, config: editing.TextureConfig
+    inversion: Inversion, painting: editing.Painting, plan: view_fitting.Plan, config: editing.TextureConfig
 ) -> Inversion:
     room = inversion.config.pseudo_views.count
-    views = fitting.single_view(jnp.asarray(painting.image), jnp.asarray(painting.camera), room)
+    views = view_fitting.single_view(jnp.asarray(painting.image), jnp.asarray(painting.camera), room)
     views = views._replace(weights=views.weights + config.emphasis * jnp.asarray(painting.mask))
     generator = inversion.generator
-    state = fitting.start(jnp.array(inversion.ws), jax.tree.map(jnp.array, generator.params))
+    state = view_fitting.start(jnp.array(inversion.ws), jax.tree.map(jnp.array, generator.params))
     std = latent.statistics(generator, jnp.asarray(inversion.camera)).std
     fixed = {"loss_config": inversion.config.loss, "views_at_once": 1}
     key = jax.random.key(0)
-    run = lambda state, n: fitting.run(state, generator, views, plan, std, None, key, n, **fixed)  # noqa: E731
-    *_, (state, _) = optimisation.in_chunks(run, state, np.zeros(0, np.float32), config.steps)
+    run = lambda state, n: view_fitting.run(state, generator, views, plan, std, None, key, n, **fixed)  # noqa: E731
+    *_, (state, _) = adam_loop.in_chunks(run, state, np.zeros(0, np.float32), config.steps)
     variables = state.variables
     tuned = generator.with_params(variables["params"])
     return Inversion(tuned, np.asarray(variables["code"]), inversion.camera, inversion.config)

@@ -62,7 +62,6 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "narrow visibility": ("pseudo_views.depth_tolerance=0.003", "pseudo_views.steepest=4"),
     "wide erosion": ("pseudo_views.erode=0.02", "pseudo_views.blur=0.03"),
     "tuned fill": ("pseudo_views.fill=tuned",),
-    "occluded fit": ("occluded.steps=20", "joint.steps=100"),
     "hidden weight 1": ("pseudo_views.hidden_weight=1",),
     "hidden weight 0": ("pseudo_views.hidden_weight=0",),
     "views weigh 1": ("joint.view_weight=1",),
@@ -70,7 +69,6 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "generator reset": ("joint.reset_generator=true",),
     "paper's cameras": (
         "pseudo_views.count=30",
-        "pseudo_views.centre=frontal",
         "pseudo_views.yaw_range=0.35",
         "pseudo_views.pitch_range=0.25",
         "pseudo_views.pitch_offset=-0.05",
@@ -128,20 +126,11 @@ def methods(ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
         for field in ("learning_rate", "noise", "regularisation", "warm_up", "final_rate")
         if hasattr(stage, field)
     )
-    diagram = (
-        f"tuning.steps={tuning - tuning // 2}",
-        f"occluded.steps={tuning // 2}",
-        f"occluded.learning_rate={paper.tuning.learning_rate}",
-        "occluded.warm_up=0",
-        "occluded.final_rate=1",
-        "pseudo_views.fill=occluded",
-    )
     return {
         "w": override(ours, ("latent.space=w", *only_latent)),
         "w_plus": override(ours, ("latent.space=w_plus", *only_latent)),
         "pti": override(ours, (f"tuning.steps={total - latent}", "joint.steps=0")),
         "hfgi3d": paper,
-        "hfgi3d_diagram": override(paper, diagram),
         "hfgi3d_rates": override(paper, rates),
         "pmv": ours,
         **{name: override(ours, assignments) for name, assignments in ABLATIONS.items()},

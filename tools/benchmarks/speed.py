@@ -55,9 +55,7 @@ from pmv_jax.commandline.flags import Flags, recipe
 from pmv_jax.commandline.run import command
 from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.errors import InputError, suggestion
-from pmv_jax.inversion import pipeline, visibility
-from pmv_jax.inversion import tuned_weights as parameters
-from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.inversion import pipeline, tuned_weights, view_fitting, visibility
 from pmv_jax.inversion.image_run import ImageRun
 from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator, initialise
@@ -320,7 +318,7 @@ class Case:
 
     generator: Generator
     ws: Array
-    views: fitting.Views
+    views: view_fitting.Views
 
 
 def case(views: int) -> Case:
@@ -332,7 +330,9 @@ def case(views: int) -> Case:
     ws = generator.mapping(z, looking[:1])[0]
     size = config.image_resolution
     picture = 0.5 * jnp.sin(jnp.linspace(0, 12, size))[:, None, None] * jnp.ones((size, size, 3))
-    fitted = fitting.Views(jnp.asarray(looking), jnp.stack([picture] * (1 + views)), jnp.ones((1 + views, size, size)))
+    fitted = view_fitting.Views(
+        jnp.asarray(looking), jnp.stack([picture] * (1 + views)), jnp.ones((1 + views, size, size))
+    )
     return Case(generator, ws, fitted)
 
 
@@ -363,17 +363,17 @@ def forward_program(case: Case) -> Program:
 
 
 def step_program(case: Case, extra_views: int, *, weights: bool, steps: int) -> Program:
-    """`fitting.run` as the stages of an inversion call it."""
-    plan = fitting.plan(
+    """`view_fitting.run` as the stages of an inversion call it."""
+    plan = view_fitting.plan(
         steps, **{"weights_rate" if weights else "code_rate": _RATE}, extra_views=extra_views, view_weight=1.0
     )
     config = recipe(_CONFIG.value, _SET.value)
-    tuned = parameters.start(case.generator.params, config.weights)
-    state = fitting.start(*jax.tree.map(jnp.array, (case.ws, tuned)))  # copies, which the steps donate
-    fixed = {"loss_config": config.loss, "views_at_once": fitting.views_at_once(extra_views)}
+    tuned = tuned_weights.start(case.generator.params, config.weights)
+    state = view_fitting.start(*jax.tree.map(jnp.array, (case.ws, tuned)))  # copies, which the steps donate
+    fixed = {"loss_config": config.loss, "views_at_once": view_fitting.views_at_once(extra_views)}
 
-    def run(state: Any, generator: Generator, views: fitting.Views, plan: fitting.Plan, steps: Array) -> Any:
-        return fitting.run(state, generator, views, plan, jnp.float32(1), None, jax.random.key(0), steps, **fixed)
+    def run(state: Any, generator: Generator, views: view_fitting.Views, plan: view_fitting.Plan, steps: Array) -> Any:
+        return view_fitting.run(state, generator, views, plan, jnp.float32(1), None, jax.random.key(0), steps, **fixed)
 
     args = (state, case.generator, case.views, plan, jnp.int32(steps))
     flops = steps * count_flops(_loss_gradient(case, extra_views, weights), tuned, case.ws)
@@ -384,7 +384,7 @@ def _loss_gradient(case: Case, extra_views: int, weights: bool) -> Callable[[Any
     """What one step has to compute, without loops: for counting its FLOPs."""
 
     def loss(tuned: Any, code: Array) -> Array:
-        generator = parameters.merged(case.generator, tuned)
+        generator = tuned_weights.merged(case.generator, tuned)
         planes, ws = generator.planes(code), code
         return sum(
             jnp.sum(generator.render_view(planes, ws, camera)["image"] ** 2)
@@ -482,7 +482,7 @@ def measure_memory(peak: float) -> list[Row]:
 
 def measure_batch(peak: float) -> list[Row]:
     generator, config, rows = _generator(), recipe(_CONFIG.value, _SET.value), []
-    names = ("latent", "tuning", "occluded", "joint")
+    names = ("latent", "tuning", "joint")
     short = {n: dataclasses.replace(getattr(config, n), steps=min(1, getattr(config, n).steps)) for n in names}
     for count in _BATCHES.value:
         if not count.isdigit() or count == "0":
