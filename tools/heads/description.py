@@ -32,9 +32,11 @@ class Person:
 
 @dataclass(frozen=True)
 class Skin:
-    """`sheets` are weights of `catalogue.SKINS`; colours [3] are linear; the rest are strengths about 0 to 1."""
+    """`tones` and `details` are weights of `catalogue.SKINS`: the wide colours of one mix of sheets under the pores and
+    wrinkles of another; colours [3] are linear; the rest are strengths about 0 to 1."""
 
-    sheets: np.ndarray
+    tones: np.ndarray
+    details: np.ndarray
     tone: np.ndarray
     blush: float
     freckles: float
@@ -127,11 +129,13 @@ def describe_skin(x: tuple, gender: float, person: Person, lightness: float) -> 
     _, male, dark, age = (np.array(column) for column in zip(*catalogue.SKINS, strict=True))
     fitness = 1.9 * male * np.tanh(2 * gender) + 1.5 * dark * np.tanh(3 * (0.42 - lightness))
     fitness += -2.2 * ((age - person.age) / 0.35) ** 2 - 0.5 * (dark > 0) * (age > 0.7)
-    fitness += 1.6 * catalogue.SKIN_PLACES @ [x.place_x, x.place_y, x.place_z]
+    tones = fitness + 1.6 * catalogue.SKIN_PLACES @ [x.place_x, x.place_y, x.place_z]
+    details = fitness + 1.6 * catalogue.SKIN_PLACES @ [x.place_y, -x.place_z, -x.place_x]
     paint = (1 - person.gender) * sigmoid(2.2 * x.lip_paint - 0.5)
     hue = np.exp(np.array([0, 0.04, -0.07]) * x.hue * 0.6)
     return Skin(
-        sheets=pruned(softmax(1.5 * fitness), 0.06),
+        tones=pruned(softmax(1.5 * tones), 0.06),
+        details=pruned(softmax(1.5 * details), 0.06),
         tone=log_lerp(DARKEST_SKIN, LIGHTEST_SKIN, lightness) * hue,
         blush=0.30 * ramp(x.blush + 0.3, 3) * (0.4 + 0.6 * lightness),
         freckles=0.8 * ramp(x.freckles - 0.5, 4) * smoothstep(0.4, 0.7, lightness),
@@ -140,7 +144,7 @@ def describe_skin(x: tuple, gender: float, person: Person, lightness: float) -> 
         sockets=0.22 * ramp(x.sockets + 0.2 + person.age, 3),
         lip_tint=lerp(np.array([1.0, 0.72, 0.76]), np.array([0.98, 0.50, 0.55]), paint),
         lip_strength=lerp(0.3, 0.8, paint),
-        gloss=0.75 * np.exp(0.35 * x.gloss),
+        gloss=0.68 * np.exp(0.25 * x.gloss),
         roughness=0.50 - 0.03 * x.gloss,
     )
 

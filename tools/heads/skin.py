@@ -178,14 +178,17 @@ def paint_skin(
 
 def _blended(sheets: Sheets, masks: Masks, description: Description) -> tuple[np.ndarray, np.ndarray]:
     """Head and body of the mixed sheets, brought to the tone of the skin; lips keep a part of their own."""
-    used = np.flatnonzero(description.skin.sheets)
-    weights = description.skin.sheets[used].astype(np.float32)
-    tone, detail, body = (np.tensordot(weights, part[used], 1) for part in (sheets.tone, sheets.detail, sheets.body))
-    colour = tone * np.exp(detail)
-    target = description.skin.tone
+    skin = description.skin
+    colour = _mixed(sheets.tone, skin.tones) * np.exp(_mixed(sheets.detail, skin.details))
+    body, target = _mixed(sheets.body, skin.tones), skin.tone
     gain = target / colour[masks.cheeks > 0.3].mean(0)
     body_gain = 0.35 * gain + 0.65 * 0.97 * target / body[BODY_SAMPLE].reshape(-1, 3).mean(0)
     return colour * gain ** (1 - 0.25 * np.clip(masks.lips[..., None], 0, 1)), body * body_gain
+
+
+def _mixed(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    used = np.flatnonzero(weights)  # few of them: most weights are pruned to 0
+    return np.tensordot(weights[used].astype(np.float32), images[used], 1)
 
 
 def _tinted(colour: np.ndarray, strength: np.ndarray, tint: tuple | np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ def test_description_is_smooth(number):
 def test_descriptions_keep_their_ranges():
     for number in range(40):
         x = describe(np.random.default_rng(number).standard_normal(latent.SIZE))
-        for weights in (x.skin.sheets, x.features.brows, x.features.irises, x.clothes.garments):
+        for weights in (x.skin.tones, x.skin.details, x.features.brows, x.features.irises, x.clothes.garments):
             assert weights.min() >= 0
             assert weights.sum() == pytest.approx(1)
         assert 0 < x.person.gender < 1

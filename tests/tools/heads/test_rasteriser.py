@@ -109,12 +109,14 @@ def test_a_strand_covers_what_its_capsule_does(seed):
     pixels, along = np.stack([x, y], -1), (b - a)[:2]
     t = ((pixels - a[:2]) @ along) / (along @ along)
     distance = np.linalg.norm(pixels - a[:2] - t[..., None] * along, axis=-1)
-    between = (t > 0.15) & (t < 0.85)
-    width = radius * np.vectorize(lambda s: taper((np.floor(s * 4) + 0.5) / 4))(np.clip(t, 0, 0.99))
+    end = 2 * radius / np.linalg.norm(along)  # ends are cut along rows or columns, and are not round
+    between = (t > end) & (t < 1 - end)
+    # Segments meet along rows or columns: at a place it may be this one's width, or the one's before or after.
+    wide, narrow = (radius * taper((np.clip(np.floor(4 * t) + shift, 0, 3) + 0.5) / 4) for shift in (-1, 1))
     covered = samples.depth < FAR
-    assert np.all(covered[between & (distance < width - 0.8)])
-    assert not covered[(distance > width + 0.8) & between].any()
-    assert not covered[(t < -0.5) | (t > 1.5)].any()
+    assert np.all(covered[between & (distance < narrow - 0.8)])
+    assert not covered[(distance > wide + 0.8) & between].any()
+    assert not covered[(t < -end) | (t > 1 + end)].any()
     inside = covered & between & (distance < 1)
     np.testing.assert_allclose(
         samples.depth[inside], (a[2] + t * (b[2] - a[2]))[inside], atol=1.2 * abs(b[2] - a[2]) / 8
