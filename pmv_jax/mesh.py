@@ -81,7 +81,7 @@ def main() -> None:
     cameras = np.concatenate([around, inversion.camera[None]])
     rendered = frames.render_views(inversion.render, cameras)
     views = [meshing.View(image, depth, camera) for (image, depth), camera in zip(rendered, cameras, strict=True)]
-    look_up = meshing.field(inversion.generator, inversion.ws)
+    look_up = meshing.field(inversion.generator, inversion.planes)
     with tqdm(desc="marching cubes") as bar:
 
         def progress(done: int, total: int) -> None:

@@ -21,6 +21,7 @@ Exit codes: 0 done, 2 bad input or usage.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
@@ -78,7 +79,7 @@ def main() -> None:
     views = _views(config, float(inversion.camera[16]))
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    render = frames.renderer(inversion.generator, inversion.ws, _SAMPLES.value)
+    render = functools.partial(inversion.render, samples=_SAMPLES.value)
     with tqdm(total=len(views), desc="rendering") as bar:
         rendered = list(frames.render_views(render, views, lambda done, total: bar.update(done - bar.n)))
     written = [

@@ -87,7 +87,7 @@ def make(
     targets = view_cameras(camera, config, tuned.config)
     everyone = jnp.concatenate([camera[None], targets])
     planes = tuned.planes(ws)
-    rendered = _views(tuned, planes, ws, everyone)
+    rendered = jax.lax.map(lambda view: tuned.render(planes, ws, view), everyone)
     raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
     z_depth = raw_z_depth if config.depth_detail == 0 else _surface(tuned, planes, everyone, config.depth_detail)
     limits = {"tolerance": config.depth_tolerance, "steepest": config.steepest}
@@ -95,7 +95,8 @@ def make(
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
     fill = rendered["image"][1:]
     if config.fill != "tuned":
-        other = render(occluded, ws, targets)
+        other_planes = occluded.planes(ws)
+        other = jax.lax.map(lambda view: occluded.render(other_planes, ws, view), targets)
         share = jnp.ones(())
         if config.fill == "both":
             other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], targets)
@@ -110,18 +111,8 @@ def make(
 def familiar(generator: Generator, ws: Array, image: Array, camera: Array, threshold: float) -> Array:
     """The paper's difference map (HFGI3D figure 2b): 1 where the pivot ws [num_ws, w_dim] comes close to the image
     [H, W, 3] as seen by the camera [25], 0 where the image has what the generator does not know -> [H, W]."""
-    made = render(generator, ws, camera[None])["image"][0]
+    made = generator.render(generator.planes(ws), ws, camera)["image"]
     return (jnp.mean(jnp.abs(jnp.clip(made, -1, 1) - image), axis=-1) <= threshold).astype(jnp.float32)
-
-
-def render(generator: Generator, ws: Array, cameras: Array) -> dict[str, Array]:
-    """Renders views [V, 25] one at a time: memory for one, and the loop costs nothing beside a rendering."""
-    return _views(generator, generator.planes(ws), ws, cameras)
-
-
-def _views(generator: Generator, planes: Array, ws: Array, cameras: Array) -> dict[str, Array]:
-    """`render` from planes that are painted already."""
-    return jax.lax.map(lambda camera: generator.render_view(planes, ws, camera), cameras)
 
 
 def _surface(generator: Generator, planes: Array, cameras: Array, detail: int) -> Array:

@@ -183,7 +183,7 @@ def run(
             scales = jnp.where(places == 0, 1.0, plan.view_weight / jnp.maximum(plan.extra_views, 1))
 
             def one(view: Views) -> tuple[Array, Array]:
-                made = tuned.render_view(planes, ws, view.cameras)
+                made = tuned.render(planes, ws, view.cameras)
                 terms = losses.terms(made["image"], view.images, loss_config, view.weights, lpips)
                 value = terms.total(loss_config)
                 if view.distances is not None:

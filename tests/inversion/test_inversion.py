@@ -24,6 +24,7 @@ from pmv_jax.inversion import latent, losses, pipeline, pseudo_views, tuning
 from pmv_jax.inversion import view_fitting as fitting
 from pmv_jax.inversion.losses import image_loss
 from pmv_jax.inversion.result import Inversion, load_inversion
+from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator
 from tests import small_inversion
 from tests.small_inversion import CONFIG as TINY
@@ -48,6 +49,11 @@ def picture() -> np.ndarray:
     """[SIZE, SIZE, 3], smooth."""
     y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
     return np.float32(0.8 * np.sin(np.stack([6 * x, 5 * y, 4 * x * y], -1)))
+
+
+def rendered(network: Generator, code: jax.Array, cameras: jax.Array) -> dict[str, np.ndarray]:
+    """Views [V, 25] of a code."""
+    return frames.render(network, network.planes(code), code, cameras)
 
 
 def assert_identical(one: Inversion, other: Inversion) -> None:
@@ -424,7 +430,7 @@ def test_fill_says_who_paints_the_hidden_parts():
     }
     cameras, visible = views["tuned"].cameras, views["tuned"].visibility
     of = {"tuned": tuned, "occluded": generator()}
-    painted = {name: jnp.clip(pseudo_views.render(g, a_code(3), cameras)["image"], -1, 1) for name, g in of.items()}
+    painted = {name: np.clip(rendered(g, a_code(3), cameras)["image"], -1, 1) for name, g in of.items()}
     for name, image in painted.items():
         hidden = jnp.abs(views[name].blend - image)[visible == 0]
         assert hidden.size > 0 and hidden.max() < 1e-5, name
@@ -526,12 +532,12 @@ def test_the_pull_on_depth_holds_the_geometry():
     """Two fits of the same picture: the one that is held to a depth ends nearer to it."""
     views, code = three_views(), a_code()
     network = generator()
-    reference = pseudo_views.render(network, code, views.cameras)["ray_distance"]
+    reference = jnp.asarray(rendered(network, code, views.cameras)["ray_distance"])
     ends = []
     for weight in (0.0, 3.0):
         plan = fitting.plan(10, weights_rate=0.01, depth_weight=weight)
         state, _ = fit(code, views._replace(distances=reference), 10, plan=plan)
-        made = pseudo_views.render(network.with_params(state.variables["params"]), code, views.cameras[:1])
+        made = rendered(network.with_params(state.variables["params"]), code, views.cameras[:1])
         ends.append(float(losses.depth_loss(made["ray_distance"][0], reference[0])))
     assert ends[1] < 0.7 * ends[0]
 

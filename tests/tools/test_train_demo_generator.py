@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from pmv_jax.checkpoints import orbax as checkpoints
-from pmv_jax.meshes import extraction as meshing
 from tests import small_inversion
 from tools import train_demo_generator as training
 from tools.signed_distance_heads import heads as procedural_heads
@@ -85,5 +84,5 @@ def test_empty_space_of_the_shipped_generator_can_be_filled(shipped):
     origins, directions = training.rays_through(camera, jax.random.uniform(jax.random.key(4), (1, 500, 2)))
     points = origins + jnp.linspace(2.35, 2.42, 500)[:, None] * directions  # before the tips of noses
     ws = shipped.mapping(procedural_heads.sample_parameters(jax.random.key(5), 1), None)
-    density, _ = meshing.field(shipped, ws[0])(points[0])
+    density, _ = shipped.density(shipped.planes(ws[0]), points[0])
     assert jnp.mean(jax.nn.sigmoid(density - 1) > 1e-4) > 0.9
