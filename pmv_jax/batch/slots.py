@@ -25,8 +25,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pmv_jax import cameras
 from pmv_jax.config import InversionConfig
 from pmv_jax.inversion import pipeline
-from pmv_jax.inversion.adam_loop import State
-from pmv_jax.inversion.image_run import ImageRun, Program, Stage
+from pmv_jax.inversion.adam_loop import FitState
+from pmv_jax.inversion.image_run import ImageRun
+from pmv_jax.inversion.stage import StageProgram, StageRequest
 from pmv_jax.models.generator import Generator
 
 Tree = Any
@@ -52,7 +53,7 @@ class Batch:
         self.size, self._mesh = size, Mesh(np.array(devices), ("image",))
         self._everywhere = self._replicate(generator)
         self._generators = [_shard(self._everywhere, i) for i in range(len(devices))]
-        self._networks: dict[Program, Tree] = {}
+        self._networks: dict[StageProgram, Tree] = {}
         self.runs: list[ImageRun | None] = [None] * (size * len(devices))
 
     @property
@@ -99,7 +100,7 @@ class Batch:
                     ended.append((slot, problem))
         return ended
 
-    def _call(self, program: Program, slots: list[int]) -> dict[int, tuple[State, Array]]:
+    def _call(self, program: StageProgram, slots: list[int]) -> dict[int, tuple[FitState, Array]]:
         """State and losses after a chunk, for the given slots, all of this program."""
         inputs = {}
         for slot in slots:
@@ -134,12 +135,12 @@ class Batch:
 
 
 @functools.cache
-def compiled(program: Program, mesh: Mesh) -> Callable[[State, Tree, Generator, Tree], tuple[State, Array]]:
+def compiled(program: StageProgram, mesh: Mesh) -> Callable[[FitState, Tree, Generator, Tree], tuple[FitState, Array]]:
     """A program for one image as one for a batch [images, ...] that is sharded over a mesh, but for what all share."""
     side_by_side = mesh.devices.flat[0].platform != "cpu"
 
-    def local(states: State, others: Tree, generator: Generator, network: Tree) -> tuple[State, Array]:
-        def one(slot: Tree) -> tuple[State, Array]:
+    def local(states: FitState, others: Tree, generator: Generator, network: Tree) -> tuple[FitState, Array]:
+        def one(slot: Tree) -> tuple[FitState, Array]:
             state, (own, key, steps) = slot
             return program(state, generator, network, own, jax.random.wrap_key_data(key), steps)
 
@@ -170,7 +171,9 @@ def memory(generator: Generator, config: InversionConfig, size: int) -> int:
     """Bytes on a device that a batch of `size` images takes, while it runs."""
     camera = cameras.look_at(0.0, 0.0)
     image = jnp.zeros((*(generator.config.image_resolution,) * 2, 3))
-    stage = next(pipeline.stages(image, camera, generator, config))
+    stage = next(pipeline.stages(image, camera, generator, config), None)
+    if stage is None:
+        return 1  # no stage has steps
     slot = _slot(stage, stage.start, jax.random.key(0), 0)
     states, others = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *jnp.shape(x)), jnp.result_type(x)), slot)
     mesh = Mesh(np.array(jax.local_devices()[:1]), ("image",))
@@ -208,7 +211,7 @@ def _free_host_memory() -> int:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _slot(stage: Stage, state: State, key: Array, steps: int) -> Tree:
+def _slot(stage: StageRequest, state: FitState, key: Array, steps: int) -> Tree:
     return state, (stage.own, jax.random.key_data(key), jnp.int32(steps))
 
 

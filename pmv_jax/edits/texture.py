@@ -20,16 +20,13 @@ import scipy.ndimage
 from jax import Array
 
 from pmv_jax import cameras
-from pmv_jax.checkpoints import lpips as lpips_weights
 from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError, NumericalError
-from pmv_jax.inversion import adam_loop, pseudo_views, view_fitting, visibility
+from pmv_jax.inversion import adam_loop, losses, pseudo_views, view_fitting, visibility
 from pmv_jax.inversion.image_run import StageRecord
-from pmv_jax.inversion.losses import image_loss
 from pmv_jax.inversion.result import Inversion
 from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.models.generator import Generator, Tree
-from pmv_jax.models.lpips import Lpips
 
 Progress = Callable[[int, int], None]  # steps done, of all
 
@@ -199,20 +196,20 @@ def _fit(
     image, mask = jnp.asarray(painting.image), jnp.asarray(painting.mask)
     views = _targets(generator, planes, ws, image, mask, everyone, config=config)
     loss = inversion.config.loss
-    lpips = lpips_weights.configured(loss) if loss.uses_lpips else None
+    network = losses.load_network(loss)
     variables = {"offset": jnp.zeros_like(planes), "weights": {name: generator.params[name] for name in _RENDERING}}
     start = adam_loop.start(jax.tree.map(jnp.array, variables), _adam(config, variables))
     key = jax.random.key(inversion.config.seed)
 
-    def run(state: adam_loop.State, steps: int) -> tuple[adam_loop.State, Array]:
-        return _tune(state, generator, ws, planes, views, lpips, key, steps, config=config, loss_config=loss)
+    def run(state: adam_loop.FitState, steps: int) -> tuple[adam_loop.FitState, Array]:
+        return _tune(state, generator, ws, planes, views, network, key, steps, config=config, loss_config=loss)
 
-    for state, losses in adam_loop.in_chunks(run, start, np.zeros(0, np.float32), config.steps):  # noqa: B007
-        if not np.isfinite(losses).all():
+    for state, values in adam_loop.in_chunks(run, start, np.zeros(0, np.float32), config.steps):  # noqa: B007
+        if not np.isfinite(values).all():
             raise NumericalError("the texture edit's loss is not finite; is the painting in [-1, 1]?")
         if progress:
-            progress(len(losses), config.steps)
-    return state.variables, losses
+            progress(len(values), config.steps)
+    return state.variables, values
 
 
 def _with_plane_map(generator: Generator) -> Generator:
@@ -257,18 +254,18 @@ def _adam(config: TextureConfig, variables: Tree) -> optax.GradientTransformatio
 
 @functools.partial(jax.jit, static_argnames=("config", "loss_config"), donate_argnames=("state",))
 def _tune(
-    state: adam_loop.State,
+    state: adam_loop.FitState,
     generator: Generator,
     ws: Array,
     planes: Array,
     views: Views,
-    lpips: Lpips | None,
+    network: Tree | None,
     key: Array,
     steps: Array,
     *,
     config: TextureConfig,
     loss_config: LossConfig,
-) -> tuple[adam_loop.State, Array]:
+) -> tuple[adam_loop.FitState, Array]:
     """`steps` steps; each sees the painted view, the first, and `views_per_step` random others."""
     count = config.views_per_step
     scales = jnp.array([1.0] + [config.view_weight / count] * count)
@@ -279,7 +276,7 @@ def _tune(
         def loss(variables: Tree, view: Views, scale: Array) -> Array:
             tuned = generator.with_params({**generator.params, **variables["weights"]})
             image = tuned.render(planes + unit * variables["offset"], ws, view.cameras)["image"]
-            return scale * image_loss(image, view.images, loss_config, view.weights, lpips)
+            return scale * losses.image_loss(image, view.images, loss_config, view.weights, network)
 
         others = 1 + jax.random.permutation(key, len(views.cameras) - 1)[:count]
         chosen = jax.tree.map(lambda x: x[jnp.append(0, others)], views)

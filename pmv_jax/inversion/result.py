@@ -102,6 +102,8 @@ class Inversion:
 def load_inversion(path: str | Path, base: Generator | None = None) -> Inversion:
     """Reads what `Inversion.save` wrote; also takes a result directory of `python -m pmv_jax.invert`.
 
+    Settings of the recipe that this version does not have are named in a warning, and left out.
+
     Args:
       base: the generator that was tuned, for an inversion that was saved without it.
 
@@ -118,7 +120,8 @@ def load_inversion(path: str | Path, base: Generator | None = None) -> Inversion
     if version != _FORMAT:
         raise InputError(f"{path}: inversion format {version}, this program reads {_FORMAT}; invert the image again")
     try:
-        family, config = from_dict(GeneratorConfig, meta["generator"]), from_dict(InversionConfig, meta["config"])
+        family = from_dict(GeneratorConfig, meta["generator"])
+        config = from_dict(InversionConfig, meta["config"], lenient=True)
     except InputError as error:
         raise InputError(f"{path}: written by another version of pmv_jax ({error}); invert the image again") from error
     needed = meta.get("base")

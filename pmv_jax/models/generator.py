@@ -17,7 +17,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import chex
 import flax.struct
@@ -27,8 +27,10 @@ import numpy as np
 from jax import Array
 
 from pmv_jax import cameras
-from pmv_jax.config import GeneratorConfig, NoiseMode
-from pmv_jax.models.triplane import TriPlaneGenerator
+from pmv_jax.config import ARCHITECTURES, GeneratorConfig, NoiseMode, resolve
+
+if TYPE_CHECKING:
+    from pmv_jax.models.triplane import TriPlaneGenerator
 
 Tree = dict[str, Any]
 
@@ -55,7 +57,7 @@ class Generator:
     @property
     def model(self) -> TriPlaneGenerator:
         """The Flax module; `model.apply(variables, ..., method=...)` is what is differentiated and vmapped."""
-        return TriPlaneGenerator(self.config)
+        return network(self.config)
 
     @property
     def w_avg(self) -> Array:
@@ -269,8 +271,13 @@ class Generator:
         return origins + start[..., None, None] * directions, directions, start
 
 
+def network(config: GeneratorConfig) -> TriPlaneGenerator:
+    """The Flax module of the class that the config names (`config.registry.ARCHITECTURES`)."""
+    return resolve(ARCHITECTURES[config.architecture])(config)
+
+
 def initialise(config: GeneratorConfig, key: Array) -> Generator:
     """A generator with random weights."""
-    model = TriPlaneGenerator(config)
+    model = network(config)
     z, camera = jnp.zeros((1, config.z_dim)), jnp.zeros((1, 25)).at[:, [0, 5, 10, 15, 16, 20, 24]].set(1.0)
     return Generator(config, dict(jax.jit(model.init)(key, z, camera)))  # under jit nothing but the weights is computed

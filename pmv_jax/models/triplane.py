@@ -66,7 +66,7 @@ class TriPlaneGenerator(nn.Module):
         return self.backbone.mapping(z, camera, truncation_psi, truncation_cutoff)
 
     def planes(self, ws: Array, noise_mode: NoiseMode = "const") -> Array:
-        """ws [B, num_ws, w_dim] -> tri-planes [B, 3, H, W, C]. Noise mode 'random' needs a 'noise' PRNG stream."""
+        """ws [B, num_ws, w_dim] -> tri-planes [B, 3, H, W, C]."""
         image = self.backbone.synthesis(ws, noise_mode)
         batch, height, width, _ = image.shape
         return image.reshape(batch, height, width, 3, -1).transpose(0, 3, 1, 2, 4)

@@ -1,9 +1,6 @@
 """Meshes of closed-form fields and of the demo generator's heads, their files, and `python -m pmv_jax.mesh`."""
 
 import functools
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -14,12 +11,13 @@ from scipy import spatial
 
 from pmv_jax import cameras, load_generator
 from pmv_jax.cameras import paths as camera_paths
+from pmv_jax.commands.mesh import main
 from pmv_jax.errors import InputError
 from pmv_jax.meshes import extraction as meshing
 from pmv_jax.meshes import files as mesh_files
 from pmv_jax.meshes.extraction import View
 from pmv_jax.models import frames
-from tests import small_inversion
+from tests import command, small_inversion
 from tools.signed_distance_heads import heads as procedural_heads
 
 ROOT = Path(__file__).parents[2]
@@ -244,10 +242,8 @@ def test_generated_heads_have_the_colours_of_the_true_picture(heads):
         assert psnr > 22 and both.sum() > 0.85 * np.sum(truth.mask == 1)
 
 
-def mesh_command(cwd: Path, arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pmv_jax.mesh", *arguments.split()]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+def mesh_command(folder: Path, arguments: str) -> command.Done:
+    return command.run(main, folder, *arguments.split())
 
 
 @pytest.mark.parametrize(
@@ -270,7 +266,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, arguments, message):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_command(tmp_path):
+def test_command(tmp_path, quick_compilation):
     small_inversion.make().save(tmp_path / "result")
     done = mesh_command(tmp_path, "--inversion result --out sub/head.glb --resolution 32 --backdrop --texture 128")
     assert done.returncode == 0, done.stderr
@@ -278,8 +274,7 @@ def test_command(tmp_path):
     assert trimesh.load_mesh(tmp_path / "sub" / "head.glb").faces.shape[0] > 100
 
 
-@pytest.mark.slow
-def test_command_without_a_surface_leaves_nothing(tmp_path):
+def test_command_without_a_surface_leaves_nothing(tmp_path, quick_compilation):
     small_inversion.make().save(tmp_path / "result")
     done = mesh_command(tmp_path, "--inversion result --out none.glb --resolution 32 --level 1e9")
     assert done.returncode == 2 and "the density reaches 1e+09 nowhere" in done.stderr

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_report import BROWSER, DRIVER, FLAGS, tetrahedron
 
 from pmv_jax import cameras, images
 from pmv_jax.cameras import files as camera_files
+from pmv_jax.commands.view import main
 from pmv_jax.edits.directions import Direction
 from pmv_jax.errors import InputError
 from pmv_jax.inversion.result import load_inversion
@@ -29,7 +29,8 @@ from pmv_jax.viewer.head import PICTURES, Head, letterbox, picture, quick_size
 from pmv_jax.viewer.requests import LatestRequests
 from pmv_jax.viewer.server import serve
 from pmv_jax.viewer.subject import load_subject
-from tests import small_inversion
+from tests import command, small_inversion
+from tests.results.test_report import BROWSER, DRIVER, FLAGS, tetrahedron
 
 ROOT = Path(__file__).parents[2]
 
@@ -210,9 +211,8 @@ def start(cwd: Path, arguments: str) -> subprocess.Popen:
 )
 def test_bad_input_is_one_line(result, arguments, message):
     (result.parent / "nothing").mkdir(exist_ok=True)
-    process = start(result.parent, arguments)
-    out, error = process.communicate(timeout=120)
-    assert process.returncode == 2 and out == ""
+    code, out, error = command.run(main, result.parent, *arguments.split())
+    assert code == 2 and out == ""
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
 
 

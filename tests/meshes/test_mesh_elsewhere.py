@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_mesh import ball, colour_at, make
-from test_report import BROWSER, DRIVER, FLAGS
 
 from pmv_jax import cameras
 from pmv_jax.meshes import extraction as meshing
 from pmv_jax.meshes import files as mesh_files
 from pmv_jax.viewer import camera as viewer_cameras
+from tests.doors.test_mesh import ball, colour_at, make
+from tests.results.test_report import BROWSER, DRIVER, FLAGS
 
 SIZE = 256
 CAMERA = np.asarray(cameras.look_at(0.5, 0.2))

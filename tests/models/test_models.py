@@ -164,9 +164,8 @@ def with_config(generator: Generator, group: str, **changes) -> Generator:
 
 
 @functools.partial(jax.jit, static_argnames="noise_mode")
-def planes_of(generator, ws, noise_mode="const", key=None):
-    rngs = None if key is None else {"noise": key}
-    return generator.model.apply(generator.variables, ws, noise_mode, rngs=rngs, method="planes")
+def planes_of(generator, ws, noise_mode="const"):
+    return generator.model.apply(generator.variables, ws, noise_mode, method="planes")
 
 
 @pytest.fixture
@@ -201,11 +200,7 @@ def test_noise_modes(generator, ws):
     quiet = generator.with_params(jax.tree_util.tree_map_with_path(quieten, generator.params))
     const, silent = planes_of(generator, ws), planes_of(quiet, ws)
     assert_close(planes_of(generator, ws, "none"), silent)
-    first, again, other = (planes_of(generator, ws, "random", jax.random.key(seed)) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    for different in (const, first, other):
-        assert np.abs(different - silent).max() > 1e-2 * np.abs(silent).max()
-    assert np.abs(first - other).max() > 1e-2 * np.abs(first).max()
+    assert np.abs(const - silent).max() > 1e-2 * np.abs(silent).max()
 
 
 @functools.partial(jax.jit, static_argnums=0)
