@@ -25,6 +25,7 @@ from pmv_jax.config import (
 from pmv_jax.inversion.image_run import StageRecord
 from pmv_jax.inversion.result import Inversion
 from pmv_jax.inversion.view_fitting import Views
+from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator
 
 SIZE = 32
@@ -81,3 +82,8 @@ def three_views(seed: int = 0) -> Views:
     cameras = look_at(jnp.array([0.0, 0.3, -0.2]), jnp.array([0.0, 0.1, -0.1]))
     images = random.uniform(-1, 1, (3, SIZE, SIZE, 3)).astype(np.float32)
     return Views(cameras, jnp.asarray(images), jnp.asarray(random.uniform(0, 1, (3, SIZE, SIZE)), jnp.float32))
+
+
+def views_of(network: Generator, code: jax.Array, cameras: jax.Array) -> dict[str, np.ndarray]:
+    """What cameras [V, 25] see of a code [num_ws, w_dim]: as `Inversion.render`."""
+    return frames.render(network, network.planes(code), code, cameras)

@@ -31,7 +31,7 @@ from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
-from pmv_jax.edits import directions, editing
+from pmv_jax.edits import directions, latent
 from pmv_jax.edits.directions import Direction
 from pmv_jax.errors import InputError
 from pmv_jax.models.generator import Generator
@@ -155,7 +155,7 @@ def principal_components(w: np.ndarray, count: int, provenance: Mapping[str, Any
 def sample(generator: Generator, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """z [N, z_dim] ~ N(0, I) and its w [N, w_dim], for a frontal camera."""
     z = jax.random.normal(jax.random.key(seed), (count, generator.config.z_dim))
-    return np.asarray(z), np.asarray(generator.mapping(z, editing.frontal(generator.config, count))[:, 0], np.float64)
+    return np.asarray(z), np.asarray(generator.mapping(z, latent.frontal(generator.config, count))[:, 0], np.float64)
 
 
 def procedural_labels(z: np.ndarray) -> dict[str, np.ndarray]:
@@ -177,12 +177,12 @@ def scored_labels(generator: Generator, w: np.ndarray, scorer: Scorer) -> dict[s
 def render(generator: Generator, w: np.ndarray) -> np.ndarray:
     """Frontal pictures [N, H, W, 3] of codes [N, w_dim] or [N, num_ws, w_dim]."""
     ws = np.broadcast_to(w.reshape(len(w), -1, w.shape[-1]), (len(w), generator.config.num_ws, w.shape[-1]))
-    return np.asarray(_render(generator, jnp.asarray(ws, jnp.float32), editing.frontal(generator.config, 1)[0]))
+    return np.asarray(_render(generator, jnp.asarray(ws, jnp.float32), latent.frontal(generator.config, 1)[0]))
 
 
 @jax.jit
 def _render(generator: Generator, ws: Array, camera: Array) -> Array:
-    return jax.lax.map(lambda one: generator.render_view(generator.planes(one), one, camera)["image"], ws)
+    return jax.lax.map(lambda one: generator.render(generator.planes(one), one, camera)["image"], ws)
 
 
 def load_labels(path: str | Path) -> dict[str, np.ndarray]:
@@ -243,7 +243,7 @@ def parameters_of(generator: Generator, w: Array, start: Array) -> Array:
     Args:
       start: [N, 24], near which they are looked for.
     """
-    camera = editing.frontal(generator.config, 1)
+    camera = latent.frontal(generator.config, 1)
 
     def residual(p: Array, target: Array) -> Array:
         code = generator.model.apply(generator.variables, p[None], camera, method="mapping")[0, 0]
@@ -327,7 +327,7 @@ def main() -> None:
     if _PROCEDURAL.value:
         found = measure(generator, found, seed + 1)
     found = [Direction(d.name, d.vector, d.normal, layers, d.unit, d.provenance) for d in found]
-    directions.save_directions(out, found, config.num_ws, editing.fingerprint(generator), provenance)
+    directions.save_directions(out, found, config.num_ws, latent.fingerprint(generator), provenance)
     for d in found:
         print(d.name, {**d.provenance.get("measured", d.provenance)})
     print(f"{len(found)} directions: {out}")

@@ -51,7 +51,7 @@ from pmv_jax.errors import InputError
 from pmv_jax.results import workspace
 
 if TYPE_CHECKING:
-    from pmv_jax.edits.editing import Move
+    from pmv_jax.edits.latent import Move
     from pmv_jax.inversion.result import Inversion
 
 FLAGS = Flags()
@@ -86,7 +86,7 @@ def main() -> None:
     workspace.check(out, force=_FORCE.value, resume=False)
     sweep = None if _SWEEP.value is None else parse_sweep(_SWEEP.value)
 
-    from pmv_jax.edits import editing
+    from pmv_jax.edits import latent, texture
     from pmv_jax.inversion.result import load_inversion
 
     inversion = load_inversion(source)
@@ -105,12 +105,12 @@ def main() -> None:
         shown = _input_picture(source, inversion)
         if painting is not None:
             with ProgressBars() as bars:
-                inversion, shown = editing.paint(inversion, painting, shown, progress=bars.stage("texture"))
+                inversion, shown = texture.apply_painting(inversion, painting, shown, progress=bars.stage("texture"))
         if sweep is not None:
             places = _write_sweep(space.result, inversion, moves, sweep)
         else:
-            places = _warn_of_range(inversion, editing.move(inversion, moves), moves)
-            inversion = editing.move(inversion, moves)
+            places = _warn_of_range(inversion, latent.move(inversion, moves), moves)
+            inversion = latent.move(inversion, moves)
             if moves:  # the input does not show this; its rendering does, and can be painted over in turn
                 shown = np.clip(inversion.render(inversion.camera[None])["image"][0], -1, 1)
         about = {**request, "positions": places}
@@ -162,7 +162,7 @@ def _check_flags() -> None:
 
 
 def _moves(inversion: Inversion) -> list[Move]:
-    from pmv_jax.edits.editing import Move
+    from pmv_jax.edits.latent import Move
 
     names, num_ws = _DIRECTION.value, inversion.generator.config.num_ws
     kept = [_direction(name, inversion) for name in _KEEP.value]
@@ -191,11 +191,11 @@ def _direction(text: str, inversion: Inversion) -> Direction:
 
 
 def _load(path: Path, inversion: Inversion) -> DirectionFile:
-    from pmv_jax.edits import editing
+    from pmv_jax.edits import latent
 
     config = inversion.generator.config
     found = directions.load_directions(path, config.num_ws, config.w_dim)
-    if found.fingerprint not in (None, editing.fingerprint(inversion.generator)):
+    if found.fingerprint not in (None, latent.fingerprint(inversion.generator)):
         warnings.warn(f"{path} was found for another generator; its directions may mean nothing here", stacklevel=2)
     return found
 
@@ -204,7 +204,7 @@ def _painting(inversion: Inversion, source: Path) -> Any:
     """What --texture-edit asks for; None without it."""
     if not _TEXTURE.value:
         return None
-    from pmv_jax.edits import editing
+    from pmv_jax.edits import texture
 
     size = inversion.generator.config.image_resolution
     path = Path(_TEXTURE.value)
@@ -215,7 +215,7 @@ def _painting(inversion: Inversion, source: Path) -> Any:
     else:
         before = np.clip(inversion.render(camera[None])["image"][0], -1, 1)
     mask = None if _MASK.value is None else _read_square(Path(_MASK.value), size, "--mask")[..., 0] > 0
-    return editing.Painting(edited, editing.changed_region(before, edited, mask, str(path)), camera)
+    return texture.Painting(edited, texture.changed_region(before, edited, mask, str(path)), camera)
 
 
 def _read_square(path: Path, size: int, flag: str) -> np.ndarray:
@@ -253,14 +253,14 @@ def _digest(painting: Any) -> dict[str, Any]:
 
 def _warn_of_range(before: Inversion, after: Inversion, moves: list[Move]) -> list[dict[str, Any]]:
     """Places along the directions, in standard deviations; warns where the generator has hardly been trained."""
-    from pmv_jax.edits import editing
+    from pmv_jax.edits import latent
 
-    places = editing.positions(before.generator, before.ws, after.ws, [m.direction for m in moves])
+    places = latent.positions(before.generator, before.ws, after.ws, [m.direction for m in moves])
     for m, place in zip(moves, places, strict=True):
         if place.leaves_range:
             warnings.warn(
                 f"{m.direction.name} at strength {m.strength:g} is {place.after:+.1f} standard deviations from the "
-                f"average head (before: {place.before:+.1f}); beyond {editing.RANGE:g} it is hardly trained",
+                f"average head (before: {place.before:+.1f}); beyond {latent.TRAINED_RANGE:g} it is hardly trained",
                 stacklevel=2,
             )
     return [{"direction": m.direction.name, **p._asdict()} for m, p in zip(moves, places, strict=True)]
@@ -295,16 +295,16 @@ def _write_result(directory: Path, before: Inversion, after: Inversion, shown: n
 
 
 def _write_sweep(directory: Path, inversion: Inversion, moves: list[Move], factors: np.ndarray) -> list[dict[str, Any]]:
-    from pmv_jax.edits import editing
+    from pmv_jax.edits import latent
 
     views = np.concatenate([inversion.camera[None], _yaw_cameras(inversion, SWEEP_YAWS)])
     columns, places = [], []
     with ProgressBars() as bars:
         for index, factor in enumerate(factors):
             scaled = [m._replace(strength=m.strength * float(factor)) for m in moves]
-            moved = editing.move(inversion, scaled)
+            moved = latent.move(inversion, scaled)
             columns.append(np.clip(moved.render(views)["image"], -1, 1))
-            found = editing.positions(inversion.generator, inversion.ws, moved.ws, [m.direction for m in moves])
+            found = latent.positions(inversion.generator, inversion.ws, moved.ws, [m.direction for m in moves])
             places += [{"factor": float(factor), "direction": m.direction.name, **p._asdict()}
                        for m, p in zip(moves, found, strict=True)]  # fmt: skip
             bars.update("sweep", index + 1, len(factors))

@@ -79,7 +79,7 @@ def main() -> None:
     cameras = np.concatenate([around, inversion.camera[None]])
     rendered = frames.render_views(inversion.render, cameras)
     views = [meshing.View(image, depth, camera) for (image, depth), camera in zip(rendered, cameras, strict=True)]
-    look_up = meshing.field(inversion.generator, inversion.ws)
+    look_up = meshing.field(inversion.generator, inversion.planes)
     with ProgressBars() as bars:
         mesh = meshing.head_mesh(
             look_up,

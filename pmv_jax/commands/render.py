@@ -21,6 +21,7 @@ Exit codes: 0 done, 2 bad input or usage.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
@@ -76,7 +77,7 @@ def main() -> None:
     views = _views(config, float(inversion.camera[16]))
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    render = frames.renderer(inversion.generator, inversion.ws, _SAMPLES.value)
+    render = functools.partial(inversion.render, samples=_SAMPLES.value)
     with ProgressBars() as bars:
         rendered = list(frames.render_views(render, views, bars.stage("rendering")))
     written = [

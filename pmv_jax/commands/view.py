@@ -48,11 +48,12 @@ def main() -> None:
     if port != _PORT.value:
         warnings.warn(f"port {_PORT.value} is in use; taking {port}", stacklevel=2)
 
-    from pmv_jax.viewer import server as viewer
+    from pmv_jax.viewer.server import serve
+    from pmv_jax.viewer.subject import load_subject
 
     with contextlib.suppress(KeyboardInterrupt):
-        shown = [viewer.load(Path(directory), _DIRECTIONS.value) for directory in _INVERSIONS.value]
-        with viewer.serve(shown, _HOST.value, port) as (server, _):
+        shown = [load_subject(Path(directory), _DIRECTIONS.value) for directory in _INVERSIONS.value]
+        with serve(shown, _HOST.value, port) as (server, _):
             print(f"http://{_address(_HOST.value)}:{server.get_port()}  (Ctrl-C stops)", flush=True)
             threading.Event().wait()
 

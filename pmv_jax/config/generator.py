@@ -38,7 +38,7 @@ class BackboneConfig(Settings, group="backbone"):
     # A learned map [res, res, channels] added after every convolution. Off in official weights. It gives what all heads
     # share a place of its own, instead of growing it out of a 4x4 constant; worth 3 dB in short supervised training.
     spatial_maps: bool = setting(False)
-    plane_map: bool = setting(False)  # one added to the tri-planes themselves: what was painted on a head
+    plane_map: bool = setting(False)  # one added to the tri-planes themselves: paintings on a head (edits/texture.py)
 
 
 @dataclass(frozen=True)

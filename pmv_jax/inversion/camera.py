@@ -236,14 +236,11 @@ class Refinement:
 
 def _pictures(generator: Generator, codes: Array, views: Array, resolution: int) -> Array:
     """Codes [N, w_dim], cameras [N, V, 25] -> raw pictures [N, V, n, n, 3]."""
-    rendering = dataclasses.replace(generator.config.rendering, neural_resolution=resolution)
-    small = generator.replace(config=dataclasses.replace(generator.config, rendering=rendering))
-    apply = functools.partial(small.model.apply, small.variables)
 
     def one(drawn: tuple[Array, Array]) -> Array:
         code, views = drawn
-        planes = apply(jnp.tile(code, (1, generator.config.num_ws, 1)), method="planes")
-        return jax.lax.map(lambda camera: apply(planes, camera[None], method="render")[0][0, ..., :3], views)
+        planes = generator.planes(jnp.tile(code, (generator.config.num_ws, 1)))
+        return jax.lax.map(lambda camera: generator.march(planes, camera, resolution)[0][..., :3], views)
 
     return jax.lax.map(one, (codes, views))
 

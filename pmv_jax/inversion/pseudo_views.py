@@ -104,7 +104,7 @@ def make(
     around = view_cameras(camera, config, tuned.config)
     everyone = jnp.concatenate([camera[None], around])
     planes = tuned.planes(ws)
-    rendered = _views(tuned, planes, ws, everyone)
+    rendered = jax.lax.map(lambda view: tuned.render(planes, ws, view), everyone)
     raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
     z_depth = raw_z_depth if config.depth_detail == 0 else _surface(tuned, planes, everyone, config.depth_detail)
     limits = {"tolerance": config.depth_tolerance, "steepest": config.steepest}
@@ -112,7 +112,8 @@ def make(
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
     fill = rendered["image"][1:]
     if config.fill == "both":
-        other = render(untuned, ws, around)
+        other_planes = untuned.planes(ws)
+        other = jax.lax.map(lambda view: untuned.render(other_planes, ws, view), around)
         other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], around)
         share = jax.vmap(_untouched)(warped.observed, raw_z_depth[1:], other_z_depth)[..., None]
         fill = share * other["image"] + (1 - share) * fill
@@ -120,16 +121,6 @@ def make(
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
     weight = visible + config.hidden_weight * (1 - visible)
     return PseudoViews(around, warped.colour, visible, blend, weight, rendered["ray_distance"])
-
-
-def render(generator: Generator, ws: Array, cameras: Array) -> dict[str, Array]:
-    """Renders views [V, 25] one at a time: memory for one, and the loop costs nothing beside a rendering."""
-    return _views(generator, generator.planes(ws), ws, cameras)
-
-
-def _views(generator: Generator, planes: Array, ws: Array, cameras: Array) -> dict[str, Array]:
-    """`render` from planes that are there already."""
-    return jax.lax.map(lambda camera: generator.render_view(planes, ws, camera), cameras)
 
 
 def _surface(generator: Generator, planes: Array, cameras: Array, detail: int) -> Array:

@@ -284,7 +284,7 @@ def _group_loss(inputs: _Inputs, fit: _Fit, group: Views, places: Array) -> tupl
 
 def _view_loss(fit: _Fit, tuned: Generator, inputs: _Inputs, view: Views) -> tuple[Array, Array]:
     """The loss of one view (no leading axes), and what an early stop would watch of it."""
-    made = tuned.render_view(inputs.planes, inputs.ws, view.cameras)
+    made = tuned.render(inputs.planes, inputs.ws, view.cameras)
     terms = losses.terms(made["image"], view.images, fit.loss_config, view.weights, fit.network)
     value = terms.total(fit.loss_config)
     if view.distances is not None:

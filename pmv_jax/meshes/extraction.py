@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import fast_simplification
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from scipy import ndimage, sparse, spatial
@@ -120,9 +119,13 @@ def _bilinear(image: np.ndarray, where: np.ndarray) -> np.ndarray:
     return np.stack(channels, axis=-1)
 
 
-def field(generator: Generator, ws: np.ndarray) -> Field:
-    """The field of one head ws [num_ws, w_dim], looked up in chunks; colour is the raw one, before super-resolution."""
-    planes = jax.jit(generator.planes)(jnp.asarray(ws))
+def field(generator: Generator, planes: Array) -> Field:
+    """The field of one head, looked up in chunks of one size, so that one compiled program serves any number of points.
+
+    Args:
+      generator: with the head's parameters.
+      planes: [3, H, W, C] of the head, of `Generator.planes`.
+    """
 
     def look_up(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         count = len(points)
@@ -131,18 +134,12 @@ def field(generator: Generator, ws: np.ndarray) -> Field:
             part = np.zeros((_CHUNK, 3), np.float32)
             size = min(_CHUNK, count - start)
             part[:size] = points[start : start + size]
-            density, colour = _look_up(generator, planes, part)
+            density, colour = generator.density(planes, part)
             densities[start : start + size] = density[:size]
             colours[start : start + size] = colour[:size]
         return densities, colours
 
     return look_up
-
-
-@jax.jit
-def _look_up(generator: Generator, planes: Array, points: Array) -> tuple[Array, Array]:
-    density, features = generator.model.apply(generator.variables, planes[None], points[None], method="density")
-    return density[0], 2 * features[0, :, :3] - 1
 
 
 def backdrop_depth(z_depth: np.ndarray) -> float:

@@ -106,16 +106,14 @@ class TriPlaneGenerator(nn.Module):
 
         return jax.vmap(one)(planes, origins, directions, keys)
 
-    def median_distance(self, planes: Array, camera: Array, resolution: int) -> Array:
-        """Where the rays of a camera [B, 25] meet the surface (`compositing.median_distance`) -> [B, n, n] at a
-        resolution n of its own, since no network looks at it."""
-        origins, directions = cameras.rays(camera, resolution)
+    def median_distance(self, planes: Array, origins: Array, directions: Array) -> Array:
+        """Where rays meet the surface (`compositing.median_distance`): origins, unit directions [B, R, 3] -> [B, R]."""
         field = self._field(planes)
 
         def one(plane: Array, origin: Array, direction: Array) -> Array:
             return volume.median_distance(functools.partial(field, plane), origin, direction, self.config.rendering)
 
-        return jax.vmap(one)(planes, origins, directions).reshape(-1, resolution, resolution)
+        return jax.vmap(one)(planes, origins, directions)
 
     def superresolve(self, features: Array, ws: Array) -> Array:
         """Raw features [B, n, n, F] -> image [B, H, W, 3], about [-1, 1], not clipped."""

@@ -179,7 +179,7 @@ def _mesh(inversion: Inversion, turned: list[meshing.View]) -> meshing.Mesh | No
     middle, front = len(PITCHES) // 2, len(YAWS) // 2
     row = turned[middle * len(YAWS) : (middle + 1) * len(YAWS)]
     views = [row[front], *row[::2], turned[front], turned[-1 - front]]
-    look_up = meshing.field(inversion.generator, inversion.ws)
+    look_up = meshing.field(inversion.generator, inversion.planes)
     try:
         box_size = inversion.generator.config.rendering.box_size
         return meshing.head_mesh(look_up, views, resolution=MESH_RESOLUTION, box_size=box_size)

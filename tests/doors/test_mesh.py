@@ -1,5 +1,6 @@
 """Meshes of closed-form fields and of the demo generator's heads, their files, and `python -m pmv_jax.mesh`."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -200,9 +201,11 @@ def heads():
     draw = jax.jit(procedural_heads.render, static_argnums=(2, 3))
     made = []
     for code, p in zip(codes, parameters, strict=True):
-        rendered = list(frames.render_views(frames.renderer(generator, code), views))
+        planes = generator.planes(code)
+        render = functools.partial(frames.render, generator, planes, code)
+        rendered = list(frames.render_views(render, views))
         pictures = [View(image, depth, camera) for (image, depth), camera in zip(rendered, views, strict=True)]
-        look_up = meshing.field(generator, code)
+        look_up = meshing.field(generator, planes)
         mesh = meshing.head_mesh(look_up, pictures, resolution=128, box_size=generator.config.rendering.box_size)
         made.append((p, mesh, jax.tree.map(np.asarray, draw(p, FRONT, 128, 1))))
     return made

@@ -11,10 +11,10 @@ from jax.flatten_util import ravel_pytree
 
 from pmv_jax.cameras import poses
 from pmv_jax.config import InversionConfig, LatentConfig, LossConfig, TuningConfig, load_recipe
-from pmv_jax.inversion import latent, losses, pseudo_views, tuning, view_fitting
+from pmv_jax.inversion import latent, losses, tuning, view_fitting
 from pmv_jax.inversion.losses import image_loss
 from tests.small_inversion import CONFIG as TINY
-from tests.small_inversion import RECIPE, a_code, generator, three_views
+from tests.small_inversion import RECIPE, a_code, generator, three_views, views_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,7 +103,7 @@ def test_stages_of_any_length_share_one_program():
 def test_early_stop_watches_the_perceptual_term_of_the_input_alone():
     """The threshold lies between that term and the sum of both: the fit ends at once, whatever L2 is."""
     config, views, code = LossConfig(), three_views(), a_code()
-    image = pseudo_views.render(generator(), code, views.cameras[:1])["image"][0]
+    image = views_of(generator(), code, views.cameras[:1])["image"][0]
     l2, perceptual = losses.terms(image, views.images[0], config, views.weights[0])
     assert l2 > 0.1
 
@@ -121,12 +121,12 @@ def test_the_pull_on_depth_holds_the_geometry():
     """Two fits of the same picture: the one that is held to a depth ends nearer to it."""
     views, code = three_views(), a_code()
     network = generator()
-    reference = pseudo_views.render(network, code, views.cameras)["ray_distance"]
+    reference = jnp.asarray(views_of(network, code, views.cameras)["ray_distance"])
     ends = []
     for weight in (0.0, 3.0):
         plan = view_fitting.plan(10, weights_rate=0.01, depth_weight=weight)
         state, _ = fit(code, views._replace(distances=reference), 10, plan=plan)
-        made = pseudo_views.render(network.with_params(state.variables["params"]), code, views.cameras[:1])
+        made = views_of(network.with_params(state.variables["params"]), code, views.cameras[:1])
         ends.append(float(losses.depth_loss(made["ray_distance"][0], reference[0])))
     assert ends[1] < 0.7 * ends[0]
 

@@ -24,7 +24,7 @@ from PIL import Image
 from pmv_jax import cameras
 from pmv_jax.meshes import extraction as meshing
 from pmv_jax.meshes import files as mesh_files
-from pmv_jax.viewer import scene as viewing
+from pmv_jax.viewer import camera as viewer_cameras
 from tests.doors.test_mesh import ball, colour_at, make
 from tests.results.test_report import BROWSER, DRIVER, FLAGS
 
@@ -105,9 +105,9 @@ def test_three_js_shows_it(folder):
     (directory / "three").symlink_to(Path(three).resolve())
     page = PAGE.format(
         size=SIZE,
-        fov=np.rad2deg(viewing.field_of_view(CAMERA)),
+        fov=np.rad2deg(viewer_cameras.field_of_view(CAMERA)),
         position=CAMERA[3:12:4].tolist(),
-        target=viewing.looked_at(CAMERA, (0, 0, 0.2)).tolist(),
+        target=viewer_cameras.looked_at(CAMERA, (0, 0, 0.2)).tolist(),
     )
     (directory / "index.html").write_text(page)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=directory)
@@ -141,7 +141,7 @@ def test_blender_shows_it(folder):
         "glb": str(directory / "head.glb"),
         "png": str(directory / "blender.png"),
         "size": SIZE,
-        "fov": viewing.field_of_view(CAMERA),
+        "fov": viewer_cameras.field_of_view(CAMERA),
         # Blender's cameras look along -z, with y up.
         "cam2world": (CAMERA[:16].reshape(4, 4) @ np.diag([1, -1, -1, 1])).tolist(),
     }

@@ -182,9 +182,9 @@ def test_vmap_over_images_equals_a_loop(generator, ws, views):
     generator = with_config(generator, "rendering", ray_start=None, ray_end=None, box_size=0.5)  # many rays miss it
 
     def image(params, ws, camera):
-        apply = functools.partial(generator.model.apply, {**generator.variables, "params": params})
-        planes = apply(ws[None], method="planes")
-        return planes, *apply(planes, camera[None], method="render")
+        own = generator.with_params(params)
+        planes = own.planes(ws)
+        return planes, *own.march(planes, camera, CONFIG.rendering.neural_resolution)
 
     params = jax.tree.map(lambda x: np.stack([x, 0.9 * x]), generator.params)  # each image has its own generator
     batch, single = jax.jit(jax.vmap(image))(params, ws, views), jax.jit(image)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pmv_jax.checkpoints.orbax import load_generator
-from pmv_jax.edits import directions, editing
+from pmv_jax.edits import directions, latent
 from pmv_jax.errors import InputError
 from tests import command
 from tools import find_directions
@@ -70,7 +70,7 @@ def test_shipped_directions_do_what_they_say():
     config = generator.config
     found = directions.load_directions(DEMO / directions.DEFAULT_FILE, config.num_ws, config.w_dim)
     assert tuple(found.directions) == procedural_heads.PARAMETERS
-    assert found.fingerprint == editing.fingerprint(generator)
+    assert found.fingerprint == latent.fingerprint(generator)
     measured = find_directions.measure(generator, list(found.directions.values()), seed=5, count=60)
     for direction in measured:
         figures = direction.provenance["measured"]

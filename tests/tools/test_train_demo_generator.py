@@ -12,7 +12,6 @@ import pytest
 
 from pmv_jax import cameras
 from pmv_jax.checkpoints import orbax as checkpoints
-from pmv_jax.meshes import extraction as meshing
 from tools.signed_distance_heads import heads as signed_distance_heads
 from tools.training import losses
 
@@ -53,5 +52,5 @@ def test_empty_space_of_the_shipped_generator_can_be_filled(shipped):
     origins, directions = cameras.rays(cameras.look_at(0.3, 0.1), 22)
     points = origins + jnp.linspace(2.35, 2.42, len(origins))[:, None] * directions  # before the tips of noses
     ws = shipped.mapping(signed_distance_heads.sample_parameters(jax.random.key(5), 1), None)
-    density, _ = meshing.field(shipped, ws[0])(points)
+    density, _ = shipped.density(shipped.planes(ws[0]), points)
     assert jnp.mean(jax.nn.sigmoid(density - 1) > 1e-4) > 0.9

@@ -35,13 +35,13 @@ from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
 from pmv_jax.config import InversionConfig, JointConfig, override
-from pmv_jax.edits import directions, editing
+from pmv_jax.edits import directions, texture
+from pmv_jax.edits.latent import frontal
 from pmv_jax.errors import InputError
 from pmv_jax.evaluation.identity import IdentityModel, load_identity_model
 from pmv_jax.inversion import adam_loop, latent, tuning, view_fitting
 from pmv_jax.inversion.pipeline import invert
 from pmv_jax.inversion.result import Inversion, load_inversion
-from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator
 from tools import find_directions
 from tools.benchmarks import heads as benchmark_heads
@@ -134,7 +134,7 @@ def latent_part(
 
 def _render(generator: Generator, w: np.ndarray, name: str) -> np.ndarray:
     """Frontal pictures [N, _SIDE, _SIDE, 3] of codes [N, w_dim]."""
-    camera, codes = editing.frontal(generator.config, 1)[0], jnp.asarray(w, jnp.float32)
+    camera, codes = frontal(generator.config, 1)[0], jnp.asarray(w, jnp.float32)
     parts = [_views(generator, codes[i : i + 25], camera) for i in tqdm(range(0, len(w), 25), desc=f"{name:<12}")]
     return np.clip(np.concatenate(parts), -1, 1)
 
@@ -143,7 +143,7 @@ def _render(generator: Generator, w: np.ndarray, name: str) -> np.ndarray:
 def _views(generator: Generator, w: jax.Array, camera: jax.Array) -> jax.Array:
     def one(code: jax.Array) -> jax.Array:
         planes = generator.planes(jnp.broadcast_to(code, (generator.config.num_ws, len(code))))
-        return frames.march(generator, planes, camera, _SIDE)[0][..., :3]
+        return generator.march(planes, camera, _SIDE)[0][..., :3]
 
     return jax.lax.map(one, w)
 
@@ -192,8 +192,8 @@ def texture_case(case: benchmark_heads.Case, generator: Generator, folder: Path)
         inversion = invert(plain[0], views[0], generator, override(InversionConfig(), _SET.value))
         inversion.save(folder / case.name)
     old = np.clip(inversion.render(views)["image"], -1, 1)
-    painting = editing.Painting(truth[0], editing.changed_region(plain[0], truth[0]), views[0])
-    config = editing.TextureConfig()
+    painting = texture.Painting(truth[0], texture.changed_region(plain[0], truth[0]), views[0])
+    config = texture.TextureConfig()
     rows, figures = [_row("truth", truth), _row("before", old)], {}
     for name, method in (("edit", _edit), ("single view", _single_view), ("latent", _latent_only)):
         begun = time.monotonic()
@@ -213,18 +213,18 @@ def texture_case(case: benchmark_heads.Case, generator: Generator, folder: Path)
 
 
 def _edit(
-    inversion: Inversion, painting: editing.Painting, shown: np.ndarray, config: editing.TextureConfig
+    inversion: Inversion, painting: texture.Painting, shown: np.ndarray, config: texture.TextureConfig
 ) -> Inversion:
-    return editing.paint(inversion, painting, shown, config)[0]
+    return texture.apply_painting(inversion, painting, shown, config)[0]
 
 
-def _single_view(inversion: Inversion, painting: editing.Painting, _: Any, config: editing.TextureConfig) -> Inversion:
+def _single_view(inversion: Inversion, painting: texture.Painting, _: Any, config: texture.TextureConfig) -> Inversion:
     """All weights, on the painted view alone, its pixels weighted as the edit weighs them."""
     plan = tuning.joint_plan(InversionConfig(joint=JointConfig(steps=config.steps)))
     return _fit(inversion, painting, plan.replace(extra_views=jnp.int32(0)), config)
 
 
-def _latent_only(inversion: Inversion, painting: editing.Painting, _: Any, config: editing.TextureConfig) -> Inversion:
+def _latent_only(inversion: Inversion, painting: texture.Painting, _: Any, config: texture.TextureConfig) -> Inversion:
     """The latent code alone, likewise."""
     plan = tuning.joint_plan(InversionConfig(joint=JointConfig(steps=config.steps)))
     rates = plan.weights_rate / plan.weights_rate.max()
@@ -237,7 +237,7 @@ def _latent_only(inversion: Inversion, painting: editing.Painting, _: Any, confi
 
 
 def _fit(
-    inversion: Inversion, painting: editing.Painting, plan: view_fitting.Plan, config: editing.TextureConfig
+    inversion: Inversion, painting: texture.Painting, plan: view_fitting.Plan, config: texture.TextureConfig
 ) -> Inversion:
     room = inversion.config.pseudo_views.count
     views = view_fitting.single_view(jnp.asarray(painting.image), jnp.asarray(painting.camera), room)

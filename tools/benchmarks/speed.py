@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -387,7 +388,7 @@ def _loss_gradient(case: Case, extra_views: int, weights: bool) -> Callable[[Any
         generator = tuned_weights.merged(case.generator, tuned)
         planes, ws = generator.planes(code), code
         return sum(
-            jnp.sum(generator.render_view(planes, ws, camera)["image"] ** 2)
+            jnp.sum(generator.render(planes, ws, camera)["image"] ** 2)
             for camera in case.views.cameras[: 1 + extra_views]
         )
 
@@ -435,7 +436,7 @@ def measure_render(peak: float) -> list[Row]:
     else:
         subject = case(0)
         generator, ws = subject.generator, subject.ws
-    render = frames.renderer(generator, ws)
+    render = functools.partial(frames.render, generator, generator.planes(ws), ws)
     looking = np.asarray(camera_paths.orbit(generator.config, frames.BATCH, focal=generator.config.camera_focal))
     begun = time.perf_counter()
     render(looking)

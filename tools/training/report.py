@@ -24,9 +24,9 @@ def _compare(variables, batch: Batch, numbers, config):
     ws = generator.mapping(truth.z, None)
     planes = generator.planes(ws[0])
     camera = batch.camera[0, 0]
-    out = generator.render_view(planes, ws[0], camera)
-    n = config.rendering.neural_resolution
-    found = generator.model.apply(variables, planes[None], camera[None], n, method="median_distance")[0].reshape(-1)
+    out = generator.render(planes, ws[0], camera)
+    rays = truth.origins[:1], truth.directions[:1]
+    found = generator.model.apply(variables, planes[None], *rays, method="median_distance")[0]
     image, raw = jnp.clip(out["image"], -1, 1), jnp.clip(out["image_raw"], -1, 1).reshape(-1, 3)
     mask = batch.pixels[0, 0, ..., 3] / 255.0
     error = image - truth.image[0]
