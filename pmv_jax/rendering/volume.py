@@ -7,6 +7,7 @@ official FFHQ size the gradient needs 0.3 GB in place of 2.1, and the picture is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from jax import Array
 from pmv_jax.config import RenderingConfig
 from pmv_jax.rendering import compositing, sampling
 
+_SAMPLES = 2**18  # of a group: what fits the cache of a processor, and is work enough for an accelerator
 Field = Callable[[Array], tuple[Array, Array]]  # points [..., 3] -> colours [..., F] in [0, 1], raw densities [...]
 
 
@@ -88,21 +90,15 @@ def _in_groups(
 ) -> Any:
     """Calls `render(origins, directions, coarse, key)` for a group of rays after the other."""
     rays = len(coarse)
-    count = -(-rays * (config.coarse_samples + config.fine_samples) // _samples_at_once())
+    size = 2 ** int(math.log2(max(1, _SAMPLES // (config.coarse_samples + config.fine_samples))))
+    count = -(-rays // size)
     if count == 1:
         return render(origins, directions, coarse, key)
-    size = -(-rays // count)
     pad = lambda x: jnp.pad(x, ((0, count * size - rays), (0, 0)), mode="edge")  # noqa: E731
     groups = [pad(x).reshape(count, size, -1) for x in (origins, directions, coarse)]
     keys = None if key is None else jax.random.split(key, count)
     one = jax.checkpoint(lambda group: render(*group), prevent_cse=False)
     return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[:rays], jax.lax.map(one, (*groups, keys)))
-
-
-def _samples_at_once() -> int:
-    """Samples of a group: what fits the cache of a processor, and little memory of an accelerator, which wants more
-    work at a time."""
-    return 2**18 if jax.default_backend() == "cpu" else 2**21
 
 
 def _points(origins: Array, directions: Array, distances: Array) -> Array:

@@ -168,7 +168,7 @@ def test_an_opaque_wall_is_seen_where_it_stands(rng, config, seed):
 def test_groups_of_rays_are_the_rays_of_one_image(rng, monkeypatch):
     origins, directions = rays_from_the_front(rng, 37)
     whole = volume.render_rays(wall, origins, directions, AUTO), volume.median_distance(wall, origins, directions, AUTO)
-    monkeypatch.setattr(volume, "_samples_at_once", lambda: 64 * 10)
+    monkeypatch.setattr(volume, "_SAMPLES", 64 * 10)
     parts = volume.render_rays(wall, origins, directions, AUTO), volume.median_distance(wall, origins, directions, AUTO)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), parts, whole)
 
