@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.ad_checkpoint import checkpoint_name
 
 from pmv_jax import cameras
 from pmv_jax.config import DecoderConfig, GeneratorConfig, NoiseMode
@@ -17,6 +18,8 @@ from pmv_jax.models import ops
 from pmv_jax.models.stylegan2 import FullyConnected, MappingNetwork, SynthesisNetwork
 from pmv_jax.models.superresolution import Superresolution
 from pmv_jax.rendering import triplanes, volume
+
+_SAMPLES_AT_ONCE = 2**19  # on an accelerator; the gradient of one needs about a kilobyte
 
 
 class Decoder(nn.Module):
@@ -74,7 +77,7 @@ class TriPlaneGenerator(nn.Module):
 
     def density(self, planes: Array, points: Array) -> tuple[Array, Array]:
         """Raw density [B, N] (before softplus) and colour features [B, N, F] at world points [B, N, 3]."""
-        colours, densities = self._in_fields(lambda field, points: field(points), planes, points)
+        colours, densities = self._in_fields(lambda field, _, points: field(points), planes, points)
         return densities, colours
 
     def render(self, planes: Array, camera: Array, key: Array | None = None) -> tuple[Array, Array]:
@@ -99,8 +102,9 @@ class TriPlaneGenerator(nn.Module):
         """Volume rendering of rays: origins, unit directions [B, R, 3] -> features [B, R, F], ray_distance [B, R]."""
         keys = None if key is None else jax.random.split(key, planes.shape[0])
 
-        def one(field: volume.Field, origins: Array, directions: Array, key: Array | None) -> tuple[Array, Array]:
-            return volume.render_rays(field, origins, directions, self.config.rendering, key)
+        def one(field: volume.Field, at_once: int, *rays: Array | None) -> tuple[Array, Array]:
+            origins, directions, key = rays
+            return volume.render_rays(field, origins, directions, self.config.rendering, key, at_once)
 
         return self._in_fields(one, planes, origins, directions, keys)
 
@@ -108,8 +112,8 @@ class TriPlaneGenerator(nn.Module):
         """Where the rays of a camera [B, 25] meet the surface (`compositing.median_distance`) -> [B, n, n] at a
         resolution n of its own, since no network looks at it."""
 
-        def one(field: volume.Field, origins: Array, directions: Array) -> Array:
-            return volume.median_distance(field, origins, directions, self.config.rendering)
+        def one(field: volume.Field, at_once: int, *rays: Array) -> Array:
+            return volume.median_distance(field, *rays, self.config.rendering, at_once)
 
         return self._in_fields(one, planes, *cameras.rays(camera, resolution)).reshape(-1, resolution, resolution)
 
@@ -132,19 +136,21 @@ class TriPlaneGenerator(nn.Module):
         return self.synthesis(self.mapping(z, camera), camera)
 
     def _in_fields(self, work: Callable[..., Any], planes: Array, *args: Any) -> Any:
-        """`work(field, *args)` for one image after the other; the field is looked up as the device likes."""
+        """`work(field, samples at once, *args)` for one image after the other, each as the device likes it."""
         cfg = self.config.rendering
         size, dtype = planes.shape[2:4], jnp.dtype(self.config.compute_dtype)
         self.decoder(jnp.zeros((1, planes.shape[-1])))  # creates its parameters outside of JAX transformations
         decode = _pure(self.decoder)
 
         def on_processor(planes: Array, *args: Any) -> Any:
-            return work(lambda points: decode(triplanes.sample(planes, points, cfg.plane_axes, cfg.box_size)), *args)
+            sample = functools.partial(triplanes.sample, planes, axes=cfg.plane_axes, box_size=cfg.box_size)
+            return work(lambda points: decode(sample(points=points)), volume.SAMPLES_AT_ONCE, *args)
 
         def on_accelerator(planes: Array, *args: Any) -> Any:
             table = triplanes.packed(planes)
             sample = functools.partial(triplanes.sample_packed, axes=cfg.plane_axes, box_size=cfg.box_size, dtype=dtype)
-            return work(lambda points: decode(sample(table, size, points)), *args)
+            features = lambda points: checkpoint_name(sample(table, size, points), volume.FEATURES)  # noqa: E731
+            return work(lambda points: decode(features(points)), _SAMPLES_AT_ONCE, *args)
 
         def one(group: Any) -> Any:
             return lax.platform_dependent(*group, cpu=on_processor, default=on_accelerator)
