@@ -15,7 +15,6 @@ from collections.abc import Iterator
 import numpy as np
 
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "collective-broadcast", "reduce-scatter")
-_NO_WORK = frozenset({"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call", "conditional"})
 _INSTRUCTION = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = (.*)")
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) (?:\(.*)?\{(?:$|\s*/)")
 _CALLED = re.compile(r"(?:calls|to_apply|body|condition|branch_computations|true_computation|false_computation)=(\{[^}]*\}|%?[\w.\-]+)")
@@ -45,12 +44,7 @@ class Operation:
 
     def calls(self) -> list[str]:
         """Names of the computations that it runs."""
-        return [name for _, names in self.called() for name in names]
-
-    def called(self) -> list[tuple[str, list[str]]]:
-        return [
-            (found[0].split("=")[0], re.findall(r"[\w.\-]+", found[1])) for found in _CALLED.finditer(self.attributes)
-        ]
+        return [name for found in _CALLED.finditer(self.attributes) for name in re.findall(r"[\w.\-]+", found[1])]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +54,11 @@ class Module:
     computations: dict[str, dict[str, Operation]]
     entry: str
     lines: dict[int, list[str]]
+
+    @functools.cached_property
+    def shapes(self) -> dict[str, str]:
+        """Of every operation, by name."""
+        return {name: operation.shape for part in self.computations.values() for name, operation in part.items()}
 
     def runs(self, *, inside_fusions: bool = False) -> Iterator[tuple[Operation, int]]:
         """Every operation with the number of times that it is run."""
@@ -196,17 +195,11 @@ def _section(text: str, name: str) -> str:
 def flops(module: Module) -> float:
     """Multiplications and additions of matrix products and convolutions, without those by padding. For the text before
     compilation, where these are still operations of their own."""
-    total = 0.0
-    for computation_operation, times, shapes in _with_shapes(module):
-        if computation_operation.opcode in ("dot", "convolution"):
-            total += times * _flops(computation_operation, shapes)
-    return total
-
-
-def _with_shapes(module: Module) -> Iterator[tuple[Operation, int, list[str]]]:
-    everything = {name: operation for part in module.computations.values() for name, operation in part.items()}
-    for operation, times in module.runs(inside_fusions=True):
-        yield operation, times, [everything[name].shape for name in operation.operands if name in everything]
+    return sum(
+        times * _flops(operation, [module.shapes[name] for name in operation.operands])
+        for operation, times in module.runs(inside_fusions=True)
+        if operation.opcode in ("dot", "convolution")
+    )
 
 
 def _flops(operation: Operation, shapes: list[str]) -> float:
@@ -259,19 +252,46 @@ def collectives(module: Module) -> list[str]:
     return sorted(o.opcode for o in everything if o.opcode.removesuffix("-start").removesuffix("-done") in COLLECTIVES)
 
 
-def cycles(module: Module) -> tuple[int, dict[str, int], dict[str, int]]:
-    """Estimated cycles of the program, those by line of source, and how often operations without an estimate that do
-    work are run, by opcode and line."""
+def cycles(module: Module) -> tuple[int, list[tuple[str, int]]]:
+    """The compiler's estimate of cycles: of the program, and of each line of source with its kind of operation, the
+    dearest first. 0 where the compiler makes none."""
     by_line: dict[str, int] = {}
-    unknown: dict[str, int] = {}
     for operation, times in module.runs():
         if operation.cycles is not None:
             line = f"{module.line(operation)} {_kind(module, operation)}"
             by_line[line] = by_line.get(line, 0) + times * operation.cycles
-        elif operation.opcode in ("fusion", "sort", "custom-call", "scatter", "gather", "convolution", "dot"):
-            line = f"{module.line(operation)} {_kind(module, operation)}"
-            unknown[line] = unknown.get(line, 0) + times
-    return sum(by_line.values()), dict(sorted(by_line.items(), key=lambda item: -item[1])), unknown
+    return sum(by_line.values()), sorted(by_line.items(), key=lambda item: -item[1])
+
+
+def moved(module: Module) -> dict[str, int]:
+    """Rows that are moved where the compiler makes no estimate: by gathers, scatters, sorts and Pallas kernels. A kernel's
+    are the numbers in its first argument, places."""
+    rows: dict[str, int] = {}
+    for operation, times in module.runs():
+        if operation.cycles is not None:
+            continue
+        called = [o for name in operation.calls() for o in module.computations.get(name, {}).values()]
+        for inner in [operation] if operation.opcode != "fusion" else called:
+            if kind := _KINDS_OF_ROWS.get(inner.opcode):
+                rows[kind] = rows.get(kind, 0) + times * _rows_of(module, inner)
+    return rows
+
+
+_KINDS_OF_ROWS = {"gather": "gather", "scatter": "scatter", "sort": "sort", "custom-call": "kernel"}
+
+
+def _rows_of(module: Module, operation: Operation) -> int:
+    shapes = [module.shapes.get(name, "") for name in operation.operands]
+    if operation.opcode == "gather":
+        sizes = operation.attribute("slice_sizes") or "{}"
+        return math.prod(dimensions(operation.shape)) // max(1, math.prod(map(int, re.findall(r"\d+", sizes))))
+    if operation.opcode == "scatter":
+        windows = re.findall(r"\d+", operation.attribute("update_window_dims") or "{}")
+        updates = dimensions(shapes[-1])
+        return math.prod(size for i, size in enumerate(updates) if str(i) not in windows)
+    if operation.opcode == "custom-call" and operation.attribute("custom_call_target") != '"tpu_custom_call"':
+        return 0
+    return math.prod(dimensions(operation.shape if operation.opcode == "sort" else shapes[0]))
 
 
 def _kind(module: Module, operation: Operation) -> str:

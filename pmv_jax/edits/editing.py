@@ -322,7 +322,6 @@ def _tune(
     """`steps` steps; each sees the painted view, the first, and `views_per_step` random others."""
     count = config.views_per_step
     scales = jnp.array([1.0] + [config.view_weight / count] * count)
-    side_by_side = view_fitting.views_at_once(count)
     unit = jnp.std(planes)
 
     def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
@@ -333,11 +332,7 @@ def _tune(
 
         others = 1 + jax.random.permutation(key, len(views.cameras) - 1)[:count]
         chosen = jax.tree.map(lambda x: x[jnp.append(0, others)], views)
-        parts = jax.lax.map(
-            lambda one: jax.value_and_grad(loss)(variables, *one),
-            (chosen, scales),
-            batch_size=None if side_by_side == 1 else side_by_side,
-        )
+        parts = jax.lax.map(lambda one: jax.value_and_grad(loss)(variables, *one), (chosen, scales))
         value, grads = jax.tree.map(lambda part: part.sum(0), parts)
         return (value, value), grads
 

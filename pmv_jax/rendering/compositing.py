@@ -88,14 +88,16 @@ def _sorted(densities: Array, distances: Array) -> tuple[Array, Array, Array]:
 @jax.custom_vjp
 def _permuted(x: Array, places: Array) -> Array:
     """Puts number s of a row [R, S] where places[r, s], a permutation, says."""
+    return lax.platform_dependent(x, places, tpu=_permute_by_sum, default=_permute)
 
-    def put(x: Array, places: Array) -> Array:
-        return jnp.put_along_axis(jnp.zeros_like(x), places, x, axis=1, inplace=False)
 
-    def add(x: Array, places: Array) -> Array:
-        return jnp.sum(jnp.where(places[:, :, None] == jnp.arange(x.shape[1]), x[:, :, None], 0), axis=1)
+def _permute(x: Array, places: Array) -> Array:
+    return jnp.put_along_axis(jnp.zeros_like(x), places, x, axis=1, inplace=False)
 
-    return lax.platform_dependent(x, places, tpu=add, default=put)
+
+def _permute_by_sum(x: Array, places: Array) -> Array:
+    """See `sampling.take`: scatters of single numbers are dearer still."""
+    return jnp.sum(jnp.where(places[:, :, None] == jnp.arange(x.shape[1]), x[:, :, None], 0), axis=1)
 
 
 @jax.custom_vjp

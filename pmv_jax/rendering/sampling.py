@@ -80,16 +80,15 @@ def importance(distances: Array, weights: Array, count: int, key: Array | None =
 
 
 def take(table: Array, index: Array) -> Array:
-    """Numbers of each row: table [R, S], index [R, N] -> [R, N].
+    """Numbers of each row: table [R, S], index [R, N] -> [R, N]."""
+    return lax.platform_dependent(table, index, tpu=_take_by_sum, default=_take)
 
-    A TPU gathers no faster than one number at a time, and adds up all of a row, times zero or one, in less.
-    """
 
-    def add(table: Array, index: Array) -> Array:
-        chosen = index[:, :, None] == jnp.arange(table.shape[1])
-        return jnp.sum(jnp.where(chosen, table[:, None, :], 0), axis=-1)
+def _take(table: Array, index: Array) -> Array:
+    return jnp.take_along_axis(table, index, axis=-1)
 
-    def gather(table: Array, index: Array) -> Array:
-        return jnp.take_along_axis(table, index, axis=-1)
 
-    return lax.platform_dependent(table, index, tpu=add, default=gather)
+def _take_by_sum(table: Array, index: Array) -> Array:
+    """A TPU gathers no faster than one number at a time; to add up all of a row, times zero or one, takes it less."""
+    chosen = index[:, :, None] == jnp.arange(table.shape[1])
+    return jnp.sum(jnp.where(chosen, table[:, None, :], 0), axis=-1)
