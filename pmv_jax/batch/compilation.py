@@ -24,7 +24,7 @@ from pmv_jax.batch import hlo, slots
 from pmv_jax.batch.targets import Target
 from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.errors import InputError
-from pmv_jax.inversion import pipeline, pseudo_views
+from pmv_jax.inversion import pseudo_views
 from pmv_jax.models.generator import Generator, initialise
 
 Tree = Any

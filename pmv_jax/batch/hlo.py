@@ -17,7 +17,9 @@ import numpy as np
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "collective-broadcast", "reduce-scatter")
 _INSTRUCTION = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = (.*)")
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) (?:\(.*)?\{(?:$|\s*/)")
-_CALLED = re.compile(r"(?:calls|to_apply|body|condition|branch_computations|true_computation|false_computation)=(\{[^}]*\}|%?[\w.\-]+)")
+_CALLED = re.compile(
+    r"(?:calls|to_apply|body|condition|branch_computations|true_computation|false_computation)=(\{[^}]*\}|%?[\w.\-]+)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,9 @@ class Module:
         for operation in computation.values():
             yield operation, times
             if operation.opcode == "while":
-                yield from self._runs(operation.attribute("body"), times * self.trips(operation, computation), inside_fusions)
+                yield from self._runs(
+                    operation.attribute("body"), times * self.trips(operation, computation), inside_fusions
+                )
             elif operation.opcode in ("call", "conditional") or (inside_fusions and operation.opcode == "fusion"):
                 for called in operation.calls():
                     yield from self._runs(called, times, inside_fusions)
@@ -163,12 +167,16 @@ def _source_lines(text: str) -> dict[int, list[str]]:
     files = {int(i): name for i, name in re.findall(r'^(\d+) "([^"]*)"$', _section(head, "FileNames"), re.M)}
     places = {
         int(i): f"{files.get(int(file), '?')}:{line}"
-        for i, file, line in re.findall(r"^(\d+) \{file_name_id=(\d+).*? line=(\d+)", _section(head, "FileLocations"), re.M)
+        for i, file, line in re.findall(
+            r"^(\d+) \{file_name_id=(\d+).*? line=(\d+)", _section(head, "FileLocations"), re.M
+        )
     }
     frames = {
         int(i): (int(place), int(parent) - 1)
         for i, place, parent in re.findall(
-            r"^(\d+) \{file_location_id=(\d+)(?: parent_frame_id=(\d+))?", _section(head, "StackFrames").replace("}", " parent_frame_id=1}"), re.M
+            r"^(\d+) \{file_location_id=(\d+)(?: parent_frame_id=(\d+))?",
+            _section(head, "StackFrames").replace("}", " parent_frame_id=1}"),
+            re.M,
         )
     }
 
@@ -215,9 +223,7 @@ def _flops(operation: Operation, shapes: list[str]) -> float:
     window = operation.attribute("window") or "{}"
     products = 1.0
     for i in (label for label in rhs if label.isdigit()):
-        products *= _overlaps(
-            left[lhs.index(i)], right[rhs.index(i)], produced[out.index(i)], _window(window, int(i))
-        )
+        products *= _overlaps(left[lhs.index(i)], right[rhs.index(i)], produced[out.index(i)], _window(window, int(i)))
     channels = right[rhs.index("i")]
     return 2.0 * products * channels * produced[out.index("b")] * produced[out.index("f")]
 
@@ -299,4 +305,11 @@ def _kind(module: Module, operation: Operation) -> str:
     if operation.opcode != "fusion":
         return operation.opcode
     inside = [o.opcode for name in operation.calls() for o in module.computations.get(name, {}).values()]
-    return next((code for code in ("convolution", "dot", "scatter", "gather", "sort", "copy", "transpose", "reduce") if code in inside), "fusion")
+    return next(
+        (
+            code
+            for code in ("convolution", "dot", "scatter", "gather", "sort", "copy", "transpose", "reduce")
+            if code in inside
+        ),
+        "fusion",
+    )

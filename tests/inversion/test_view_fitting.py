@@ -73,9 +73,6 @@ def test_the_pose_of_the_inputs_camera_is_fitted_and_no_other():
     np.testing.assert_allclose(step, -0.01 * np.sign(expected) * poses.PACE, rtol=1e-2)
 
 
-
-
-
 def test_a_batch_of_images_equals_one_by_one():
     codes = jnp.stack([a_code(1), a_code(2)])
     batch = jax.tree.map(lambda *x: jnp.stack(x), three_views(1), three_views(2))

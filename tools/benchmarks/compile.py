@@ -44,7 +44,9 @@ def main() -> None:
     if where.chip.memory:
         print(f"{'images a device that fit':36}{compilation.images_that_fit(figures, where):14}")
     if _JSON.value:
-        replace_text(epath.Path(_JSON.value), json.dumps({"jax": jax.__version__, **dataclasses.asdict(figures)}, indent=1))
+        replace_text(
+            epath.Path(_JSON.value), json.dumps({"jax": jax.__version__, **dataclasses.asdict(figures)}, indent=1)
+        )
 
 
 def table(figures: compilation.Figures) -> list[str]:
