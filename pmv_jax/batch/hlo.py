@@ -1,7 +1,7 @@
 """Reading the text of compiled programs: what they would cost on the device that they were compiled for.
 
-XLA's TPU compiler notes an estimate of cycles beside most operations, its others none. A loop's body is written once; here
-it counts as often as it runs, where the number stands in the text, and once where it depends on data.
+XLA's TPU compiler notes an estimate of cycles beside most operations, its others none. A loop's body is written once;
+here it counts as often as it runs, where the number stands in the text, and once where it depends on data.
 """
 
 from __future__ import annotations
@@ -270,8 +270,8 @@ def cycles(module: Module) -> tuple[int, list[tuple[str, int]]]:
 
 
 def moved(module: Module) -> dict[str, int]:
-    """Rows that are moved where the compiler makes no estimate: by gathers, scatters, sorts and Pallas kernels. A kernel's
-    are the numbers in its first argument, places."""
+    """Rows that are moved where the compiler makes no estimate: by gathers, scatters, sorts and Pallas kernels, whose
+    first argument is taken for the places of rows."""
     rows: dict[str, int] = {}
     for operation, times in module.runs():
         if operation.cycles is not None:

@@ -1,16 +1,15 @@
 """Devices that are not here, described well enough for their own compilers to compile for them.
 
-The TPU compiler is in the package `libtpu`, the CUDA one in `jax-cuda12-plugin` and what it loads. Neither needs a device.
+The TPU compiler is in the package `libtpu`, the CUDA one in `jax-cuda12-plugin` and what it loads. Neither needs a
+device.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
 
 import jax
 from jax.experimental import topologies
@@ -71,7 +70,13 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What to compile for: `v5e:16x16`, `h100`, `cpu`."""
+    """What to compile for: `v5e:16x16`, `h100`, `cpu`.
+
+    Attributes:
+      name: see above.
+      chip: the kind.
+      devices: those of one host, which are what a process of a job compiles for.
+    """
 
     name: str
     chip: Chip
@@ -93,7 +98,8 @@ def target(name: str) -> Target:
     if chip.platform != "tpu" and topology:
         raise InputError(f"target {name}: only TPUs have a topology; {kind} is enough")
     find = {"tpu": _tpu, "cuda": _cuda, "cpu": lambda *_: jax.devices("cpu")[:1]}[chip.platform]
-    return Target(name, chip, tuple(find(name, chip)))
+    devices = find(name, chip)
+    return Target(name, chip, tuple(device for device in devices if device.process_index == devices[0].process_index))
 
 
 def _tpu(name: str, chip: Chip) -> list[jax.Device]:
@@ -127,14 +133,3 @@ def _cuda(name: str, chip: Chip) -> list[jax.Device]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
-@contextlib.contextmanager
-def out_of_memory_as_input_error(name: str, batch: int) -> Iterator[None]:
-    """A program that a target has no room for, as an `InputError`."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) and "Ran out of memory" not in str(error):
-            raise
-        raise InputError(f"target {name}: {batch} images do not fit: {_first_line(error)}") from error

@@ -59,7 +59,7 @@ _HALO = 2  # rows beside a band that it sees: one for each convolution
 
 
 def _bands(resolution: int, channels: int) -> int:
-    """Bands to cut an image into: 32 MB of features at a time are what a processor likes, and enough for an accelerator.
+    """Bands to cut an image into: 32 MB of features at a time suit a processor, and are enough for an accelerator.
 
     They divide half of the resolution, which is what a block that doubles it is given.
     """

@@ -98,8 +98,8 @@ def _in_groups(
     key: Array | None,
     at_once: int,
 ) -> Any:
-    """Calls `render(origins, directions, coarse, key)` for a group of rays after the other. The gradient computes a group
-    anew, but for what a field has named FEATURES."""
+    """Calls `render(origins, directions, coarse, key)` for a group of rays after the other. The gradient computes a
+    group anew, but for what a field has named FEATURES."""
     rays = len(coarse)
     size = 2 ** int(math.log2(max(1, at_once // (config.coarse_samples + config.fine_samples))))
     count = -(-rays // size)

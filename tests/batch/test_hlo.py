@@ -72,7 +72,7 @@ StackFrames
   %x = f32[8,4]{1,0} get-tuple-element(%p), index=1
   %one = s32[] constant(1)
   %j = s32[] add(%i, %one)
-  %y = f32[8,4]{1,0} fusion(%x), kind=kLoop, calls=%inner, metadata={op_name="a/b" stack_frame_id=2}, backend_config={"window_config":{"estimated_cycles":"100"}}
+  %y = f32[8,4]{1,0} fusion(%x), calls=%inner, metadata={stack_frame_id=2}, backend_config={"estimated_cycles":"100"}
   %z = f32[8,4]{1,0} gather(%y, %i), offset_dims={1}, slice_sizes={1,4}
   ROOT %t = (s32[], f32[8,4]{1,0}) tuple(%j, %z)
 }

@@ -1,5 +1,5 @@
-"""What the compilers of devices that are not here say of a program: seconds to compile, code, memory, collectives, FLOPs,
-and on TPUs an estimate of cycles, by line of source.
+"""What the compilers of devices that are not here say of a program: seconds to compile, code, memory, collectives,
+FLOPs, and on TPUs an estimate of cycles, by line of source.
 
     python -m tools.benchmarks compile --target v5e:2x2 --generator random:ffhq512-128 --precision bfloat16
     python -m tools.benchmarks compile --target h100 --program render --json h100.json
