@@ -22,7 +22,7 @@ from jax import Array
 from pmv_jax import cameras
 from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError, NumericalError
-from pmv_jax.inversion import adam_loop, losses, pseudo_views, view_fitting, visibility
+from pmv_jax.inversion import adam_loop, losses, pseudo_views, visibility
 from pmv_jax.inversion.image_run import StageRecord
 from pmv_jax.inversion.result import Inversion
 from pmv_jax.inversion.view_fitting import Views
@@ -269,7 +269,6 @@ def _tune(
     """`steps` steps; each sees the painted view, the first, and `views_per_step` random others."""
     count = config.views_per_step
     scales = jnp.array([1.0] + [config.view_weight / count] * count)
-    side_by_side = view_fitting.views_at_once(count)
     unit = jnp.std(planes)
 
     def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
@@ -280,11 +279,7 @@ def _tune(
 
         others = 1 + jax.random.permutation(key, len(views.cameras) - 1)[:count]
         chosen = jax.tree.map(lambda x: x[jnp.append(0, others)], views)
-        parts = jax.lax.map(
-            lambda one: jax.value_and_grad(loss)(variables, *one),
-            (chosen, scales),
-            batch_size=None if side_by_side == 1 else side_by_side,
-        )
+        parts = jax.lax.map(lambda one: jax.value_and_grad(loss)(variables, *one), (chosen, scales))
         value, grads = jax.tree.map(lambda part: part.sum(0), parts)
         return (value, value), grads
 

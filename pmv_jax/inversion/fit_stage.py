@@ -29,12 +29,11 @@ class ViewFitProgram:
     """`view_fitting.run` as a `StageProgram`.
 
     Attributes:
-      loss, views_at_once: see there.
+      loss: see there.
       fits_pose: whether the variables have a pose.
     """
 
     loss: LossConfig
-    views_at_once: int
     fits_pose: bool = False
 
     def network(self) -> Tree | None:
@@ -43,8 +42,7 @@ class ViewFitProgram:
     def __call__(
         self, state: FitState, generator: Generator, network: Tree | None, own: Tree, key: Array, steps: Array
     ) -> tuple[FitState, Array]:
-        fixed = {"loss_config": self.loss, "views_at_once": self.views_at_once}
-        return view_fitting.run(state, generator, *own, network, key, steps, **fixed)
+        return view_fitting.run(state, generator, *own, network, key, steps, loss_config=self.loss)
 
 
 def input_alone(draft: Draft) -> view_fitting.Views:
@@ -91,8 +89,7 @@ class ViewFit:
         plan, pose = self.plan(draft.config), draft.pose if self.fits_pose else None
         if pose is not None:
             plan = plan.replace(pose=pose, pose_pull=jnp.float32(_POSE_PULL))
-        at_once = view_fitting.views_at_once(draft.config.joint.views_per_step)
-        program = ViewFitProgram(draft.config.loss, at_once, pose is not None)
+        program = ViewFitProgram(draft.config.loss, pose is not None)
         fresh = jax.tree.map(jnp.array, (draft.code, self.params(draft), pose))  # copies: the loop donates its state
         own = self.views(draft), plan, draft.statistics.std
         flag = f" (--set {settings.group}.learning_rate=...)" if hasattr(draft.config, settings.group) else ""

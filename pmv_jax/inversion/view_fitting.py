@@ -141,11 +141,6 @@ def w_plus(code: Array, generator: Generator) -> Array:
     return jnp.broadcast_to(code, (generator.config.num_ws, code.shape[-1]))
 
 
-def views_at_once(views_per_step: int) -> int:
-    """Views to render side by side: a processor has work enough with one, and memory for one."""
-    return 1 if jax.default_backend() == "cpu" else 1 + views_per_step
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # The loop
 # ---------------------------------------------------------------------------------------------------------------------
@@ -163,7 +158,7 @@ def start(code: Array, params: Tree, pose: Array | None = None) -> FitState:
     return adam_loop.start({"code": code, "params": params, **camera}, _adam(None))
 
 
-@functools.partial(jax.jit, static_argnames=("loss_config", "views_at_once"), donate_argnames=("state",))
+@functools.partial(jax.jit, static_argnames=("loss_config",), donate_argnames=("state",))
 def run(
     state: FitState,
     generator: Generator,
@@ -175,7 +170,6 @@ def run(
     steps: Array,
     *,
     loss_config: LossConfig,
-    views_at_once: int,
 ) -> tuple[FitState, Array]:
     """Steps of a plan (HFGI3D eq. 1 and 6). Every step sees the input and `plan.extra_views` random pseudo-views.
 
@@ -189,7 +183,6 @@ def run(
       key: of the stage.
       steps: int32 [], how many, `adam_loop.CHUNK` at most.
       loss_config: which loss.
-      views_at_once: how many views are rendered side by side, by vmap.
 
     Returns:
       What `adam_loop.run` returns.
@@ -197,7 +190,7 @@ def run(
     chex.assert_shape(views.cameras, (None, 25))
     chex.assert_equal_shape_prefix([leaf for leaf in views if leaf is not None], 1)
     chex.assert_equal_shape_prefix([views.images, views.weights], 3)
-    fit = _Fit(generator, views, plan, w_std, network, loss_config, views_at_once)
+    fit = _Fit(generator, views, plan, w_std, network, loss_config)
     objective = functools.partial(_loss_and_gradient, fit)
     return adam_loop.run(objective, _adam(plan), state, key, steps, plan.stop)
 
@@ -211,7 +204,6 @@ class _Fit(NamedTuple):
     w_std: Array
     network: Tree | None
     loss_config: LossConfig
-    views_at_once: int
 
 
 class _Inputs(NamedTuple):
@@ -248,48 +240,38 @@ def _generate_planes(fit: _Fit, noise: Array, backbone: Tree, code: Array) -> tu
 
 
 def _random_order(key: Array, fit: _Fit) -> Array:
-    """Indices of views [K + views_at_once] in the order of a step: the input first, then all others at random. The
-    last ones, zeros, are there because the last group of views may be cut short."""
+    """Indices of views [K] in the order of a step: the input first, then all others at random."""
     others = fit.views.cameras.shape[0] - 1
-    order = jnp.concatenate([jnp.zeros(1, jnp.int32), 1 + jax.random.permutation(key, others)])
-    return jnp.pad(order, (0, fit.views_at_once))
+    return jnp.concatenate([jnp.zeros(1, jnp.int32), 1 + jax.random.permutation(key, others)])
 
 
 def _sum_over_views(fit: _Fit, inputs: _Inputs, order: Array) -> tuple[Array, Array, _Inputs]:
-    """The loss of a step's views, group by group, what the early stop watches of the first, and the gradient."""
+    """The loss of a step's views, one after the other, what the early stop watches of the first, and the gradient."""
 
-    def add_group(i: Array, total: Tree) -> Tree:
+    def add_view(i: Array, total: Tree) -> Tree:
         value, watched, gradient = total
-        places = i * fit.views_at_once + jnp.arange(fit.views_at_once)
-        group = jax.tree.map(lambda x: x[order[places]], fit.views)
-        loss = functools.partial(_group_loss, fit=fit, group=group, places=places)
+        view = jax.tree.map(lambda x: x[order[i]], fit.views)
+        loss = functools.partial(_view_loss, fit=fit, view=view, place=i)
         (part, first), part_gradient = jax.value_and_grad(loss, has_aux=True)(inputs)
         return value + part, jnp.where(i == 0, first, watched), jax.tree.map(jnp.add, gradient, part_gradient)
 
     zero = jnp.zeros(())
-    groups = (fit.plan.extra_views + fit.views_at_once) // fit.views_at_once  # rounded up, the input is one more
-    return jax.lax.fori_loop(0, groups, add_group, (zero, zero, jax.tree.map(jnp.zeros_like, inputs)))
+    start = zero, zero, jax.tree.map(jnp.zeros_like, inputs)
+    return jax.lax.fori_loop(0, 1 + fit.plan.extra_views, add_view, start)
 
 
-def _group_loss(inputs: _Inputs, fit: _Fit, group: Views, places: Array) -> tuple[Array, Array]:
-    """The loss of views [G] at the given places [G] in a step's order; of the first, what the early stop watches."""
+def _view_loss(inputs: _Inputs, fit: _Fit, view: Views, place: Array) -> tuple[Array, Array]:
+    """The loss of a view (no leading axes) at a place in a step's order, and what an early stop would watch of it."""
     if inputs.pose is not None:
         own = poses.to_camera(inputs.pose, fit.generator.config)
-        group = group._replace(cameras=jnp.where((places == 0)[:, None], own, group.cameras))
-    scales = jnp.where(places == 0, 1.0, fit.plan.view_weight / jnp.maximum(fit.plan.extra_views, 1))
-    tuned = tuned_weights.merged(fit.generator, inputs.heads)
-    values, watched = jax.vmap(functools.partial(_view_loss, fit, tuned, inputs))(group)
-    return jnp.sum(scales * (places < 1 + fit.plan.extra_views) * values), watched[0]
-
-
-def _view_loss(fit: _Fit, tuned: Generator, inputs: _Inputs, view: Views) -> tuple[Array, Array]:
-    """The loss of one view (no leading axes), and what an early stop would watch of it."""
-    made = tuned.render(inputs.planes, inputs.ws, view.cameras)
+        view = view._replace(cameras=jnp.where(place == 0, own, view.cameras))
+    made = tuned_weights.merged(fit.generator, inputs.heads).render(inputs.planes, inputs.ws, view.cameras)
     terms = losses.terms(made["image"], view.images, fit.loss_config, view.weights, fit.network)
     value = terms.total(fit.loss_config)
     if view.distances is not None:
         value += fit.plan.depth_weight * losses.depth_loss(made["ray_distance"], view.distances)
-    return value, terms.watched()
+    scale = jnp.where(place == 0, 1.0, fit.plan.view_weight / jnp.maximum(fit.plan.extra_views, 1))
+    return scale * value, terms.watched()
 
 
 def _adam(plan: Plan | None) -> optax.GradientTransformation:

@@ -43,7 +43,7 @@ def test_weights_move_and_the_mapping_network_stays(untuned, config, moving):
     views = view_fitting.single_view(jnp.zeros((size, size, 3)), cameras.look_at(0.0, 0.0))
     state, losses = view_fitting.run(
         view_fitting.start(jnp.array(ws), jax.tree.map(jnp.array, tuned)), untuned, views, plan, jnp.float32(1), None,
-        jax.random.key(0), 3, loss_config=InversionConfig().loss, views_at_once=1,
+        jax.random.key(0), 3, loss_config=InversionConfig().loss,
     )  # fmt: skip
     before, after = leaves(untuned), leaves(tuned_weights.merged(untuned, state.variables["params"]))
     changed = {name for name in before if not np.array_equal(before[name], after[name])}

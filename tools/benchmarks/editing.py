@@ -245,7 +245,7 @@ def _fit(
     generator = inversion.generator
     state = view_fitting.start(jnp.array(inversion.ws), jax.tree.map(jnp.array, generator.params))
     std = latent.statistics(generator, jnp.asarray(inversion.camera)).std
-    fixed = {"loss_config": inversion.config.loss, "views_at_once": 1}
+    fixed = {"loss_config": inversion.config.loss}
     key = jax.random.key(0)
     run = lambda state, n: view_fitting.run(state, generator, views, plan, std, None, key, n, **fixed)  # noqa: E731
     *_, (state, _) = adam_loop.in_chunks(run, state, np.zeros(0, np.float32), config.steps)

@@ -371,7 +371,7 @@ def step_program(case: Case, extra_views: int, *, weights: bool, steps: int) -> 
     config = recipe(_CONFIG.value, _SET.value)
     tuned = tuned_weights.start(case.generator.params, config.weights)
     state = view_fitting.start(*jax.tree.map(jnp.array, (case.ws, tuned)))  # copies, which the steps donate
-    fixed = {"loss_config": config.loss, "views_at_once": view_fitting.views_at_once(extra_views)}
+    fixed = {"loss_config": config.loss}
 
     def run(state: Any, generator: Generator, views: view_fitting.Views, plan: view_fitting.Plan, steps: Array) -> Any:
         return view_fitting.run(state, generator, views, plan, jnp.float32(1), None, jax.random.key(0), steps, **fixed)
