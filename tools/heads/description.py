@@ -73,7 +73,7 @@ class Description:
 
     person: Person
     identity: np.ndarray
-    local: latent.namedtuple
+    local: tuple
     expression: Expression
     skin: Skin
     features: Features

@@ -1,9 +1,9 @@
 """Rasteriser of textured triangles and hair strands into a buffer of samples, on one core, compiled by Numba.
 
 Numba, and not a hand-compiled C file, because it installs from its wheel, compiles itself where it runs and is kept
-up with Python; and not a renderer for graphics cards, because a quarter of a million strands thinner than a sample need
-rules of their own (`draw_strands`), and because its pictures must be the same on every machine without a display. It
-takes 1.0 to 1.2 times what a C twin took (README.md has the figures); the first call compiles for half a minute and
+up with Python; and not a renderer for graphics cards, because fifty thousand strands that are thinner than a sample
+need rules of their own (`draw_strands`), and no display or driver should be needed. It takes 1.1 times what a C twin
+took for a head and 1.5 times for a view (README.md has the figures). The first call compiles for half a minute and
 stores what it compiled beside this file.
 
 Buffers hold, per sample: the depth of what is nearest, which primitive it is (triangles first, then the segments of
