@@ -67,8 +67,9 @@ def main() -> None:
 
     from pmv_jax.cameras import paths as camera_paths
     from pmv_jax.inversion.result import load_inversion
-    from pmv_jax.meshes import extraction as meshing
+    from pmv_jax.meshes import extraction
     from pmv_jax.meshes import files as mesh_files
+    from pmv_jax.meshes.colouring import RenderedView, colours_from_views
     from pmv_jax.models import frames
 
     inversion = load_inversion(directory)
@@ -78,10 +79,10 @@ def main() -> None:
     around = camera_paths.all_round(config, focal=float(inversion.camera[16]))
     cameras = np.concatenate([around, inversion.camera[None]])
     rendered = frames.render_views(inversion.render, cameras)
-    views = [meshing.View(image, depth, camera) for (image, depth), camera in zip(rendered, cameras, strict=True)]
-    look_up = meshing.field(inversion.generator, inversion.planes)
+    views = [RenderedView(image, depth, camera) for (image, depth), camera in zip(rendered, cameras, strict=True)]
+    look_up = extraction.field(inversion.generator, inversion.planes)
     with ProgressBars() as bars:
-        mesh = meshing.head_mesh(
+        mesh = extraction.head_mesh(
             look_up,
             views,
             resolution=_RESOLUTION.value,
@@ -95,8 +96,8 @@ def main() -> None:
     if _TEXTURE.value:
         if photograph is not None:
             views.append(views[-1]._replace(image=photograph, weight=_INPUT_WEIGHT))
-        paint = lambda points, normals: meshing.paint(points, normals, look_up(points)[1], views)  # noqa: E731
-        atlas = mesh_files.bake(mesh, paint, _TEXTURE.value)
+        colour_at = lambda points, normals: colours_from_views(points, normals, look_up(points)[1], views)  # noqa: E731
+        atlas = mesh_files.bake(mesh, colour_at, _TEXTURE.value)
     out.parent.mkdir(parents=True, exist_ok=True)
     mesh_files.write_mesh(out, mesh, atlas, _METRES_PER_UNIT if _METRES.value else 1.0)
     edges = mesh.boundary_edges

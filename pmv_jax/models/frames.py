@@ -46,7 +46,9 @@ def render(
       image [V, H, W, 3] in about [-1, 1], image_raw [V, n, n, 3], ray_distance [V, n, n].
     """
     chex.assert_shape(views, (None, 25))
-    made = [generator.render(planes, ws, camera, resolution=resolution, samples=samples) for camera in views]
+    made = [
+        generator.render(planes, ws, camera, resolution=resolution, samples=samples) for camera in np.asarray(views)
+    ]
     return jax.tree.map(lambda *parts: np.stack(jax.device_get(parts)), *made)
 
 

@@ -1,4 +1,4 @@
-"""GLB files in programs that they are for: three.js in a browser, and Blender; both show what `meshing.draw` does.
+"""GLB files in programs that they are for: three.js in a browser, and Blender; both show what `projection.draw` does.
 
 Neither is one of this project's requirements, so these tests are slow ones and go without what is not there. three.js
 is looked for in the folder that PMV_JAX_THREE names, `node_modules/three` after `npm install three`:
@@ -22,8 +22,8 @@ import pytest
 from PIL import Image
 
 from pmv_jax import cameras
-from pmv_jax.meshes import extraction as meshing
 from pmv_jax.meshes import files as mesh_files
+from pmv_jax.meshes.projection import draw
 from pmv_jax.viewer import camera as viewer_cameras
 from tests.doors.test_mesh import ball, colour_at, make
 from tests.results.test_report import BROWSER, DRIVER, FLAGS
@@ -83,7 +83,7 @@ def folder(request, tmp_path_factory):
     mesh = make(ball)
     atlas = mesh_files.bake(mesh, lambda points, _: colour_at(points), 512) if request.param == "texture" else None
     mesh_files.write_mesh(folder / "head.glb", mesh, atlas)
-    image, covered = meshing.draw(mesh, CAMERA, SIZE)
+    image, covered = draw(mesh, CAMERA, SIZE)
     assert 0.1 < covered.mean() < 0.9
     return folder, (image + 1) * 127.5
 

@@ -94,7 +94,7 @@ def test_peer_whose_reference_fails(tmp_path):
     (tmp_path / "training" / "triplane.py").write_text("raise ImportError('no such thing')\n")
     inversion = small_inversion.make()
     generator = inversion.generator.replace(config=GeneratorConfig())
-    views = benchmark.fitting.Views(np.zeros((1, 25)), np.zeros((1, 8, 8, 3)), np.ones((1, 8, 8)))
+    views = benchmark.view_fitting.Views(np.zeros((1, 25)), np.zeros((1, 8, 8, 3)), np.ones((1, 8, 8)))
     benchmark.FLAGS.parse([])
     with pytest.raises(InputError, match="the reference fails"):
         benchmark.Peer(str(tmp_path), sys.executable, benchmark.Case(generator, inversion.ws, views), 0)

@@ -58,6 +58,7 @@ from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.errors import InputError, suggestion
 from pmv_jax.inversion import pipeline, tuned_weights, view_fitting, visibility
 from pmv_jax.inversion.image_run import ImageRun
+from pmv_jax.inversion.result import load_inversion
 from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator, initialise
 from pmv_jax.results.writing import peak_memory_bytes
@@ -431,7 +432,7 @@ def measure_warp(peak: float) -> list[Row]:
 
 def measure_render(peak: float) -> list[Row]:
     if _INVERSION.value is not None:
-        inversion = pipeline.load_inversion(_INVERSION.value)
+        inversion = load_inversion(_INVERSION.value)
         generator, ws = inversion.generator, inversion.ws
     else:
         subject = case(0)
