@@ -24,8 +24,8 @@ from pmv_jax.config import (
 def config() -> InversionConfig:
     return InversionConfig(
         camera=CameraSearchConfig(yaw_range=0.5, heads=512, refine_heads=256),
-        latent=LatentConfig(steps=500, learning_rate=0.01, ramp_up=0.05, ramp_down=0.25),
+        latent=LatentConfig(steps=500, learning_rate=0.01, ramp_down=0.25),
         tuning=TuningConfig(steps=300, learning_rate=3e-4),
-        pseudo_views=PseudoViewConfig(count=16, yaw_range=0.35, pitch_range=0.2, erode=0.03, blur=0.04),
+        pseudo_views=PseudoViewConfig(yaw_range=0.35, pitch_range=0.2, erode=0.03, blur=0.04),
         joint=JointConfig(steps=500, learning_rate=3e-4),
     )

@@ -25,9 +25,9 @@ from pmv_jax.config import (
 def config() -> InversionConfig:
     return InversionConfig(
         camera=CameraSearchConfig(yaw_range=0.8, heads=512, refine_heads=256),
-        latent=LatentConfig(steps=500, learning_rate=0.01, ramp_up=0.05, ramp_down=0.25),
+        latent=LatentConfig(steps=500, learning_rate=0.01, ramp_down=0.25),
         tuning=TuningConfig(steps=300, learning_rate=3e-4),
         # FFHQ shows faces up to a yaw of about 0.8 and a pitch of about 0.3.
-        pseudo_views=PseudoViewConfig(count=16, yaw_range=0.45, pitch_range=0.25),
+        pseudo_views=PseudoViewConfig(yaw_range=0.45, pitch_range=0.25),
         joint=JointConfig(steps=500, learning_rate=3e-4),
     )

@@ -27,8 +27,8 @@ from pmv_jax.config import (
 def config() -> InversionConfig:
     return InversionConfig(
         camera=CameraSearchConfig(yaw_range=math.pi, pitch_range=0.5, heads=1024, refine_heads=256, refine_steps=2),
-        latent=LatentConfig(steps=500, learning_rate=0.01, ramp_up=0.05, ramp_down=0.25),
+        latent=LatentConfig(steps=500, learning_rate=0.01, ramp_down=0.25),
         tuning=TuningConfig(steps=300, learning_rate=3e-4),
-        pseudo_views=PseudoViewConfig(count=16, yaw_range=0.7, pitch_range=0.25),
+        pseudo_views=PseudoViewConfig(yaw_range=0.7, pitch_range=0.25),
         joint=JointConfig(steps=500, learning_rate=3e-4),
     )

@@ -1,6 +1,6 @@
 """pmv_jax: from one photograph to a 3D head, by pseudo-multi-view inversion of a tri-plane GAN.
 
-    generator = pmv_jax.load_generator("weights/demo")
+    generator = pmv_jax.load_generator()  # the demo one; or give a directory
     w = generator.mapping(z, camera, truncation_psi=0.7)
     out = generator.synthesis(w, camera)  # image, image_raw, ray_distance
     inversion = pmv_jax.invert(image, camera, generator)

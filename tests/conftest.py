@@ -1,13 +1,14 @@
 """Fixtures for all tests."""
 
+import contextlib
+
 import pytest
 
 
 @pytest.fixture
 def quick_compilation(request):
     """Unless the test is slow, compiles with few optimisations: small programs that run once are done sooner so."""
-    import jax
+    from tests import compilation
 
-    jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("slow") is None)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with contextlib.nullcontext() if request.node.get_closest_marker("slow") else compilation.quick():
+        yield

@@ -4,7 +4,7 @@ For tests of everything around them. Run as a program it takes the same flags.
 """
 
 import json
-import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from pmv_jax import images
 from pmv_jax.batch import job
+from pmv_jax.commands.invert import main
 from pmv_jax.inversion.result import Inversion
 from pmv_jax.results import writing as result
 
@@ -49,4 +50,4 @@ def contents(out: Path) -> dict[str, str | bytes]:
 
 if __name__ == "__main__":
     job.write_result = write_result
-    runpy.run_module("pmv_jax.invert", run_name="__main__", alter_sys=True)
+    sys.exit(main())

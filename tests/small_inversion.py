@@ -1,4 +1,6 @@
-"""An inversion with random weights, small enough to load and render in seconds: for tests of the commands."""
+"""An inversion with random weights, small enough for seconds: for tests of the commands and of the stages."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +24,12 @@ from pmv_jax.config import (
 )
 from pmv_jax.inversion.image_run import StageRecord
 from pmv_jax.inversion.result import Inversion
+from pmv_jax.inversion.view_fitting import Views
+from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator
 
 SIZE = 32
+CAMERA = look_at(0.2, 0.1)
 CONFIG = GeneratorConfig(
     z_dim=8,
     w_dim=8,
@@ -52,3 +57,33 @@ def make() -> Inversion:
     ws = np.asarray(random.standard_normal((CONFIG.num_ws, CONFIG.w_dim)), np.float32)
     stages = (StageRecord("latent", 1.5, np.geomspace(1, 0.1, 7)), StageRecord("joint", 2.5, np.ones(5)))
     return Inversion(generator, ws, np.asarray(look_at(0.2, 0.1)), InversionConfig(seed=7), stages)
+
+
+@functools.cache
+def generator() -> Generator:
+    """That of `make`."""
+    return make().generator
+
+
+def picture(index: int = 0) -> np.ndarray:
+    """A smooth picture [SIZE, SIZE, 3] for each index."""
+    y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
+    return np.float32(0.8 * np.sin(np.stack([(6 + index) * x, (5 - index) * y, 4 * x * y], -1)))
+
+
+def a_code(seed: int = 0) -> jax.Array:
+    """A random code [num_ws, w_dim]."""
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((CONFIG.num_ws, CONFIG.w_dim)), jnp.float32)
+
+
+def three_views(seed: int = 0) -> Views:
+    """Three cameras with random pictures and weights."""
+    random = np.random.default_rng(seed)
+    cameras = look_at(jnp.array([0.0, 0.3, -0.2]), jnp.array([0.0, 0.1, -0.1]))
+    images = random.uniform(-1, 1, (3, SIZE, SIZE, 3)).astype(np.float32)
+    return Views(cameras, jnp.asarray(images), jnp.asarray(random.uniform(0, 1, (3, SIZE, SIZE)), jnp.float32))
+
+
+def views_of(network: Generator, code: jax.Array, cameras: jax.Array) -> dict[str, np.ndarray]:
+    """What cameras [V, 25] see of a code [num_ws, w_dim]: as `Inversion.render`."""
+    return frames.render(network, network.planes(code), code, cameras)

@@ -16,28 +16,29 @@ Exit codes: 0 done, 2 bad input or usage; then nothing is written.
 from __future__ import annotations
 
 import hashlib
+import sys
 import typing
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
 from pmv_jax.checkpoints import eg3d as eg3d_import
-from pmv_jax.commandline import run as entry
+from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.run import command
 from pmv_jax.config import GeneratorConfig, PlaneAxes
 from pmv_jax.errors import InputError
 
-_INPUT = flags.DEFINE_string("input", None, "Checkpoint to convert. Required.")
-_OUTPUT = flags.DEFINE_string("output", None, "Directory to write; must not exist yet. Required.")
-_SPEC = flags.DEFINE_string("spec", None, "JSON with the settings of the network, for a plain state dict.")
-_KEY = flags.DEFINE_string("key", "G_ema", "Which network to take, where the checkpoint holds several.")
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "How to store the weights.")
-_PLANE_AXES = flags.DEFINE_enum(
+FLAGS = Flags()
+_INPUT = FLAGS.string("input", None, "Checkpoint to convert. Required.")
+_OUTPUT = FLAGS.string("output", None, "Directory to write; must not exist yet. Required.")
+_SPEC = FLAGS.string("spec", None, "JSON with the settings of the network, for a plain state dict.")
+_KEY = FLAGS.string("key", "G_ema", "Which network to take, where the checkpoint holds several.")
+_DTYPE = FLAGS.choice("dtype", "float32", ["float32", "bfloat16"], "How to store the weights.")
+_PLANE_AXES = FLAGS.choice(
     "plane_axes", "auto", ["auto", *typing.get_args(PlaneAxes)],
     "World axes of the three planes. auto: as the checkpoint says, else xy_xz_zx, which official weights have.",
 )  # fmt: skip
-flags.declare_key_flag("force")
-flags.declare_key_flag("help")
+_FORCE = FLAGS.force()
 
 LICENCE_NOTE = (
     "Converted from an EG3D checkpoint. The checkpoint's licence covers this copy too: NVIDIA's own weights are for "
@@ -45,6 +46,7 @@ LICENCE_NOTE = (
 )
 
 
+@command(FLAGS)
 def main() -> None:
     for flag in (_INPUT, _OUTPUT):
         if not flag.value:
@@ -57,12 +59,12 @@ def main() -> None:
     from pmv_jax.checkpoints import orbax as checkpoints
     from pmv_jax.models.generator import Generator
 
-    checkpoints.check_target(output, entry.FORCE.value)
+    checkpoints.check_target(output, _FORCE.value)
     variables = eg3d_import.to_variables(checkpoints.variable_shapes(config), state.tensors, str(source))
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     provenance = {"source_file": source.name, "sha256": digest, "licence": LICENCE_NOTE}
-    checkpoints.save_generator(output, Generator(config, variables), provenance, _DTYPE.value, entry.FORCE.value)
+    checkpoints.save_generator(output, Generator(config, variables), provenance, _DTYPE.value, _FORCE.value)
     count = sum(x.size for x in _leaves(variables["params"]))
     print(summary(config, state, count, output))
 
@@ -98,4 +100,4 @@ def _leaves(tree: typing.Any) -> typing.Iterator[np.ndarray]:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    sys.exit(main())

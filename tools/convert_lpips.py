@@ -16,22 +16,23 @@ Exit codes: 0 done, 2 bad input or usage; then nothing is written.
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
-from absl import flags
-
-from pmv_jax.commandline import run as entry
+from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.run import command
 from pmv_jax.errors import InputError
 
-_BACKBONE = flags.DEFINE_string("backbone", None, "torchvision's state dict of VGG16 or AlexNet. Required.")
-_HEADS = flags.DEFINE_string("heads", None, "lpips's linear heads, v0.1, for the same network. Required.")
-_OUTPUT = flags.DEFINE_string("output", None, "Directory to write; must not exist yet. Required.")
-flags.declare_key_flag("force")
-flags.declare_key_flag("help")
+FLAGS = Flags()
+_BACKBONE = FLAGS.string("backbone", None, "torchvision's state dict of VGG16 or AlexNet. Required.")
+_HEADS = FLAGS.string("heads", None, "lpips's linear heads, v0.1, for the same network. Required.")
+_OUTPUT = FLAGS.string("output", None, "Directory to write; must not exist yet. Required.")
+_FORCE = FLAGS.force()
 
 LICENCE_NOTE = "torchvision: BSD 3-Clause (weights trained on ImageNet, see its terms); lpips: BSD 2-Clause."
 
 
+@command(FLAGS)
 def main() -> None:
     for flag in (_BACKBONE, _HEADS, _OUTPUT):
         if not flag.value:
@@ -41,11 +42,11 @@ def main() -> None:
     from pmv_jax.checkpoints import lpips as lpips_weights
     from pmv_jax.checkpoints import orbax as checkpoints
 
-    checkpoints.check_target(output, entry.FORCE.value)
+    checkpoints.check_target(output, _FORCE.value)
     tensors = [lpips_weights.read_state_dict(path) for path in (backbone, heads)]
     lpips = lpips_weights.from_state_dicts(*tensors, str(backbone), str(heads))
     provenance = {"backbone": _origin(backbone), "heads": _origin(heads), "licence": LICENCE_NOTE}
-    lpips_weights.save(output, lpips, provenance, entry.FORCE.value)
+    lpips_weights.save(output, lpips, provenance, _FORCE.value)
     count = sum(x.size for layer in lpips.variables["features"].values() for x in layer.values())
     print(f"LPIPS v0.1 with {lpips.network}, {count / 1e6:.1f} M parameters, written to {output}")
 
@@ -56,4 +57,4 @@ def _origin(path: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    sys.exit(main())

@@ -25,13 +25,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from jax import Array
 
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
-from pmv_jax.commandline import run as entry
-from pmv_jax.edits import directions, editing
+from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.run import command
+from pmv_jax.edits import directions, latent
 from pmv_jax.edits.directions import Direction
 from pmv_jax.errors import InputError
 from pmv_jax.models.generator import Generator
@@ -44,16 +44,19 @@ UNIT = "one standard deviation of the attribute's score over random heads"
 _BATCH = 16
 _NEWTON_STEPS = 25
 
-_METHOD = flags.DEFINE_enum("method", "hyperplane", ["hyperplane", "pca"], "How directions are found.")
-_CODES = flags.DEFINE_string("codes", None, "w of labelled heads: .npy [N, w_dim].")
-_LABELS = flags.DEFINE_string("labels", None, "Their labels: .csv, a header of names, then N rows.")
-_SCORER = flags.DEFINE_string("scorer", None, "MODULE:FUNCTION that scores rendered heads.")
-_PROCEDURAL = flags.DEFINE_bool("procedural", False, "Labels are z itself, the parameters of procedural heads.")
-_SAMPLES = flags.DEFINE_integer("samples", None, "Random heads. Default: 20000; 1000 if they are rendered.")
-_COUNT = flags.DEFINE_integer("count", 10, "Number of principal components.", lower_bound=1)
-_LAYERS = flags.DEFINE_string("layer-range", None, "Layers that the directions move, such as 0-5. Default: all.")
-for _name in ("generator", "out", "seed", "force", "help"):
-    flags.declare_key_flag(_name)
+FLAGS = Flags()
+_METHOD = FLAGS.choice("method", "hyperplane", ["hyperplane", "pca"], "How directions are found.")
+_CODES = FLAGS.string("codes", None, "w of labelled heads: .npy [N, w_dim].")
+_LABELS = FLAGS.string("labels", None, "Their labels: .csv, a header of names, then N rows.")
+_SCORER = FLAGS.string("scorer", None, "MODULE:FUNCTION that scores rendered heads.")
+_PROCEDURAL = FLAGS.switch("procedural", False, "Labels are z itself, the parameters of procedural heads.")
+_SAMPLES = FLAGS.integer("samples", None, "Random heads. Default: 20000; 1000 if they are rendered.")
+_COUNT = FLAGS.integer("count", 10, "Number of principal components.", least=1)
+_LAYERS = FLAGS.string("layer-range", None, "Layers that the directions move, such as 0-5. Default: all.")
+_GENERATOR = FLAGS.generator()
+_OUT = FLAGS.out()
+_SEED = FLAGS.seed()
+_FORCE = FLAGS.force()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -152,7 +155,7 @@ def principal_components(w: np.ndarray, count: int, provenance: Mapping[str, Any
 def sample(generator: Generator, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """z [N, z_dim] ~ N(0, I) and its w [N, w_dim], for a frontal camera."""
     z = jax.random.normal(jax.random.key(seed), (count, generator.config.z_dim))
-    return np.asarray(z), np.asarray(generator.mapping(z, editing.frontal(generator.config, count))[:, 0], np.float64)
+    return np.asarray(z), np.asarray(generator.mapping(z, latent.frontal(generator.config, count))[:, 0], np.float64)
 
 
 def procedural_labels(z: np.ndarray) -> dict[str, np.ndarray]:
@@ -174,12 +177,12 @@ def scored_labels(generator: Generator, w: np.ndarray, scorer: Scorer) -> dict[s
 def render(generator: Generator, w: np.ndarray) -> np.ndarray:
     """Frontal pictures [N, H, W, 3] of codes [N, w_dim] or [N, num_ws, w_dim]."""
     ws = np.broadcast_to(w.reshape(len(w), -1, w.shape[-1]), (len(w), generator.config.num_ws, w.shape[-1]))
-    return np.asarray(_render(generator, jnp.asarray(ws, jnp.float32), editing.frontal(generator.config, 1)[0]))
+    return np.asarray(_render(generator, jnp.asarray(ws, jnp.float32), latent.frontal(generator.config, 1)[0]))
 
 
 @jax.jit
 def _render(generator: Generator, ws: Array, camera: Array) -> Array:
-    return jax.lax.map(lambda one: generator.render_view(generator.planes(one), one, camera)["image"], ws)
+    return jax.lax.map(lambda one: generator.render(generator.planes(one), one, camera)["image"], ws)
 
 
 def load_labels(path: str | Path) -> dict[str, np.ndarray]:
@@ -240,7 +243,7 @@ def parameters_of(generator: Generator, w: Array, start: Array) -> Array:
     Args:
       start: [N, 24], near which they are looked for.
     """
-    camera = editing.frontal(generator.config, 1)
+    camera = latent.frontal(generator.config, 1)
 
     def residual(p: Array, target: Array) -> Array:
         code = generator.model.apply(generator.variables, p[None], camera, method="mapping")[0, 0]
@@ -285,11 +288,12 @@ def measure(generator: Generator, found: list[Direction], seed: int, count: int 
     return measured
 
 
+@command(FLAGS)
 def main() -> None:
-    out = Path(os.path.abspath(entry.OUT.value or directions.DEFAULT_FILE))
+    out = Path(os.path.abspath(_OUT.value or directions.DEFAULT_FILE))
     if out.suffix != ".json":
         raise InputError(f"--out {out}: must end in .json")
-    if out.exists() and not entry.FORCE.value:
+    if out.exists() and not _FORCE.value:
         raise InputError(f"--out {out}: exists; give --force to replace it, or another name")
     given = [
         name for name, flag in (("labels", _LABELS), ("scorer", _SCORER), ("procedural", _PROCEDURAL)) if flag.value
@@ -298,8 +302,8 @@ def main() -> None:
         raise InputError("--method hyperplane takes one of --labels, --scorer, --procedural; --method pca takes none")
     if (_CODES.value is None) != (given != ["labels"]):
         raise InputError("--codes and --labels go together: a row of labels for each code")
-    directory = Path(entry.GENERATOR.value or default_generator_directory())
-    generator, seed = load_generator(directory), entry.SEED.value or 0
+    directory = Path(_GENERATOR.value or default_generator_directory())
+    generator, seed = load_generator(directory), _SEED.value or 0
     config = generator.config
     layers = None if _LAYERS.value is None else directions.parse_layers(_LAYERS.value, config.num_ws)
     provenance: dict[str, Any] = {"generator": directory.name, "seed": seed}
@@ -323,11 +327,11 @@ def main() -> None:
     if _PROCEDURAL.value:
         found = measure(generator, found, seed + 1)
     found = [Direction(d.name, d.vector, d.normal, layers, d.unit, d.provenance) for d in found]
-    directions.save_directions(out, found, config.num_ws, editing.fingerprint(generator), provenance)
+    directions.save_directions(out, found, config.num_ws, latent.fingerprint(generator), provenance)
     for d in found:
         print(d.name, {**d.provenance.get("measured", d.provenance)})
     print(f"{len(found)} directions: {out}")
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    sys.exit(main())

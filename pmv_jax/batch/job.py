@@ -28,8 +28,7 @@ from tqdm import tqdm
 from pmv_jax.batch import cluster, summary
 from pmv_jax.batch import slots as batch
 from pmv_jax.checkpoints.orbax import load_generator
-from pmv_jax.commandline import heap
-from pmv_jax.commandline.run import EXIT_SOME_FAILED
+from pmv_jax.commandline import exit_codes, heap
 from pmv_jax.config import InversionConfig, to_dict
 from pmv_jax.errors import NumericalError, disk_problem
 from pmv_jax.inputs import photograph as inputs
@@ -85,7 +84,7 @@ def run(images: Manifest, out: str, generator_directory: Path, config: Inversion
     job = Job(images, todo, directory, generator, str(generator_directory), config, options)
     failed = job.run()
     cluster.finish()
-    return EXIT_SOME_FAILED if failed else 0
+    return exit_codes.SOME_FAILED if failed else 0
 
 
 @dataclasses.dataclass
@@ -298,7 +297,7 @@ class Job:
         warnings.warn(f"{item.name}: failed: {error}", stacklevel=2)
         if self._options.strict:
             self._summary.write()
-            sys.exit(EXIT_SOME_FAILED)
+            sys.exit(exit_codes.SOME_FAILED)
 
     @contextlib.contextmanager
     def _stop_on_signals(self) -> Iterator[None]:
@@ -326,7 +325,7 @@ def _raise_if_disk(error: BaseException) -> None:
 def _slower(config: InversionConfig) -> InversionConfig:
     """The recipe with lower learning rates."""
     stages = {}
-    for name in ("latent", "tuning", "occluded", "joint"):
+    for name in ("latent", "tuning", "joint"):
         stage = getattr(config, name)
         stages[name] = dataclasses.replace(stage, learning_rate=RETRY_RATE * stage.learning_rate)
     return dataclasses.replace(config, **stages)
@@ -335,7 +334,7 @@ def _slower(config: InversionConfig) -> InversionConfig:
 def _steps(config: InversionConfig, target: inputs.Target) -> int:
     """How many steps an image takes at most."""
     searched = 0 if target.camera is not None else (target.guess is None) + config.camera.refine_steps
-    return searched + config.latent.steps + config.tuning.steps + config.occluded.steps + config.joint.steps
+    return searched + config.latent.steps + config.tuning.steps + config.joint.steps
 
 
 class _Monitor:

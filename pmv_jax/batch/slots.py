@@ -2,9 +2,9 @@
 
 A mesh has one axis, over images. Each device has slots, each slot an image that stands in a stage and at a step of its
 own; a call takes all that run the same program one chunk of steps further. Every device runs its own loop
-(`shard_map`), so that none waits for another inside of it, and within a device images are `vmap` lanes side by side or,
-on processors, which have work enough with one, one after the other (`lax.map`). Either way an image's program is the
-same whatever company it has.
+(`shard_map`), so that none waits for another inside of it, and within a device images go one after the other
+(`lax.map`): one is work enough, a step needs the memory of one, convolutions need no groups of weights, and an image's
+program is the same whatever company it has.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pmv_jax import cameras
 from pmv_jax.config import InversionConfig
 from pmv_jax.inversion import pipeline
-from pmv_jax.inversion.adam_loop import State
-from pmv_jax.inversion.image_run import ImageRun, Program, Stage
+from pmv_jax.inversion.adam_loop import FitState
+from pmv_jax.inversion.image_run import ImageRun
+from pmv_jax.inversion.stage import StageProgram, StageRequest
 from pmv_jax.models.generator import Generator
 
 Tree = Any
@@ -52,7 +53,7 @@ class Batch:
         self.size, self._mesh = size, Mesh(np.array(devices), ("image",))
         self._everywhere = self._replicate(generator)
         self._generators = [_shard(self._everywhere, i) for i in range(len(devices))]
-        self._networks: dict[Program, Tree] = {}
+        self._networks: dict[StageProgram, Tree] = {}
         self.runs: list[ImageRun | None] = [None] * (size * len(devices))
 
     @property
@@ -99,7 +100,7 @@ class Batch:
                     ended.append((slot, problem))
         return ended
 
-    def _call(self, program: Program, slots: list[int]) -> dict[int, tuple[State, Array]]:
+    def _call(self, program: StageProgram, slots: list[int]) -> dict[int, tuple[FitState, Array]]:
         """State and losses after a chunk, for the given slots, all of this program."""
         inputs = {}
         for slot in slots:
@@ -134,17 +135,15 @@ class Batch:
 
 
 @functools.cache
-def compiled(program: Program, mesh: Mesh) -> Callable[[State, Tree, Generator, Tree], tuple[State, Array]]:
+def compiled(program: StageProgram, mesh: Mesh) -> Callable[[FitState, Tree, Generator, Tree], tuple[FitState, Array]]:
     """A program for one image as one for a batch [images, ...] that is sharded over a mesh, but for what all share."""
-    side_by_side = mesh.devices.flat[0].platform != "cpu"
 
-    def local(states: State, others: Tree, generator: Generator, network: Tree) -> tuple[State, Array]:
-        def one(slot: Tree) -> tuple[State, Array]:
+    def local(states: FitState, others: Tree, generator: Generator, network: Tree) -> tuple[FitState, Array]:
+        def one(slot: Tree) -> tuple[FitState, Array]:
             state, (own, key, steps) = slot
             return program(state, generator, network, own, jax.random.wrap_key_data(key), steps)
 
-        slots = states, others
-        return jax.vmap(one)(slots) if side_by_side else jax.lax.map(one, slots)
+        return jax.lax.map(one, (states, others))
 
     alone, shared = PartitionSpec("image"), PartitionSpec()
     run = jax.shard_map(local, mesh=mesh, in_specs=(alone, alone, shared, shared), out_specs=alone, check_vma=False)
@@ -168,16 +167,47 @@ def default_size(one: int, images: int) -> int:
 
 def memory(generator: Generator, config: InversionConfig, size: int) -> int:
     """Bytes on a device that a batch of `size` images takes, while it runs."""
-    camera = cameras.look_at(0.0, 0.0)
+    mesh = Mesh(np.array(jax.local_devices()[:1]), ("image",))
+    try:
+        program, stage = lowered(generator, config, size, mesh, cameras.look_at(0.0, 0.0))
+    except StopIteration:  # no stage has steps
+        return 1
+    usage = program.compile().memory_analysis()
+    running = usage.argument_size_in_bytes + usage.output_size_in_bytes + usage.temp_size_in_bytes
+    return running - usage.alias_size_in_bytes + size * tree_bytes(stage.own)
+
+
+def lowered(
+    generator: Generator, config: InversionConfig, size: int, mesh: Mesh, camera: Array | None
+) -> tuple[jax.stages.Lowered, StageRequest]:
+    """The program of a method's first stage, for a batch on each device of a mesh, which need not be here.
+
+    Args:
+      generator: gives shapes.
+      config: the recipe.
+      size: images a device.
+      mesh: one axis, over images.
+      camera: [25] of the image; None for the program that searches it.
+
+    Returns:
+      It, and the stage.
+    """
     image = jnp.zeros((*(generator.config.image_resolution,) * 2, 3))
     stage = next(pipeline.stages(image, camera, generator, config))
     slot = _slot(stage, stage.start, jax.random.key(0), 0)
-    states, others = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *jnp.shape(x)), jnp.result_type(x)), slot)
-    mesh = Mesh(np.array(jax.local_devices()[:1]), ("image",))
-    program = compiled(stage.program, mesh).lower(states, others, generator, stage.program.network()).compile()
-    usage = program.memory_analysis()
-    running = usage.argument_size_in_bytes + usage.output_size_in_bytes + usage.temp_size_in_bytes
-    return running - usage.alias_size_in_bytes + size * sum(x.nbytes for x in jax.tree.leaves(stage.own))
+    batch = size * mesh.size
+
+    def shape(x: Any, *leading: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((*leading, *jnp.shape(x)), jnp.result_type(x))
+
+    states, others = jax.tree.map(lambda x: shape(x, batch), slot)
+    shared = jax.tree.map(shape, (generator, stage.program.network()))
+    return compiled(stage.program, mesh).lower(states, others, *shared), stage
+
+
+def tree_bytes(tree: Tree) -> int:
+    """Bytes of all arrays, or shapes, of a tree."""
+    return sum(math.prod(jnp.shape(x)) * jnp.result_type(x).itemsize for x in jax.tree.leaves(tree))
 
 
 def free_memory() -> int:
@@ -208,7 +238,7 @@ def _free_host_memory() -> int:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _slot(stage: Stage, state: State, key: Array, steps: int) -> Tree:
+def _slot(stage: StageRequest, state: FitState, key: Array, steps: int) -> Tree:
     return state, (stage.own, jax.random.key_data(key), jnp.int32(steps))
 
 

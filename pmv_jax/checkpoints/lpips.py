@@ -25,35 +25,19 @@ from pmv_jax.models.lpips import Lpips, Network, Tree, variable_shapes
 
 PROVENANCE_FILE = "lpips.json"
 _MAX_LISTED = 5
-_SOURCES = {
+SOURCES = {
     "vgg": "torchvision's vgg16-397923af.pth and lpips's weights/v0.1/vgg.pth",
     "alex": "torchvision's alexnet-owt-7be5be79.pth and lpips's weights/v0.1/alex.pth",
 }
 
 
 def configured(config: LossConfig) -> Lpips | None:
-    """What `loss.lpips_weights` names, checked against `loss.perceptual`; None if it names nothing.
+    """The network whose weights `loss.lpips_weights` names; None if it names none.
 
     Raises:
-      InputError: the loss is LPIPS and its weights are not configured, or are those of the other network; or there are
-        none in the directory.
+      InputError: there are none in that directory.
     """
-    wanted = config.perceptual.removeprefix("lpips_")
-    wanted = wanted if wanted in get_args(Network) else None
-    if config.lpips_weights is None:
-        if wanted:
-            raise InputError(
-                f"loss.perceptual is {config.perceptual}, whose weights do not ship: convert {_SOURCES[wanted]} with "
-                "python -m tools.convert_lpips and --set loss.lpips_weights=DIR, or --set loss.perceptual=gradients"
-            )
-        return None
-    lpips = load(config.lpips_weights)
-    if wanted and lpips.network != wanted:
-        raise InputError(
-            f"{config.lpips_weights}: these are weights of LPIPS with {lpips.network}, but loss.perceptual is "
-            f"{config.perceptual}; give --set loss.perceptual=lpips_{lpips.network} or other weights"
-        )
-    return lpips
+    return None if config.lpips_weights is None else load(config.lpips_weights)
 
 
 def load(directory: str | Path) -> Lpips:
@@ -163,7 +147,7 @@ def _take(
         more = f" and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
         raise InputError(
             f"{source}: does not fit LPIPS with {network}: {', '.join(problems[:_MAX_LISTED])}{more}; "
-            f"it takes {_SOURCES[network]}"
+            f"it takes {SOURCES[network]}"
         )
     return taken
 

@@ -1,30 +1,37 @@
-"""Every setting of the project, what a recipe is, and the overrides that change one."""
+"""Every setting of the project with its range, what a recipe is, and the overrides that change a setting.
 
-from pmv_jax.config.settings import (
+There are two trees. `GeneratorConfig` says what a network *is*; it is saved with the weights. `InversionConfig` says
+what is *done* with it; it is saved with every result.
+"""
+
+from pmv_jax.config.generator import (
     BackboneConfig,
-    CameraSearchConfig,
     DecoderConfig,
     GeneratorConfig,
+    MappingConfig,
+    NoiseMode,
+    PlaneAxes,
+    RenderingConfig,
+    SuperresolutionConfig,
+)
+from pmv_jax.config.inversion import (
+    CameraSearchConfig,
     InversionConfig,
     JointConfig,
     LatentConfig,
     LossConfig,
-    MappingConfig,
-    NoiseMode,
-    OccludedConfig,
-    PlaneAxes,
     PseudoViewConfig,
-    RenderingConfig,
-    SuperresolutionConfig,
     TuningConfig,
     WeightsConfig,
-    from_dict,
-    load_recipe,
-    override,
-    to_dict,
 )
+from pmv_jax.config.overrides import override
+from pmv_jax.config.recipes import load_recipe
+from pmv_jax.config.registry import ARCHITECTURES, PERCEPTUAL_TERMS, resolve
+from pmv_jax.config.settings import Settings, from_dict, setting, to_dict
 
 __all__ = [
+    "ARCHITECTURES",
+    "PERCEPTUAL_TERMS",
     "BackboneConfig",
     "CameraSearchConfig",
     "DecoderConfig",
@@ -35,15 +42,17 @@ __all__ = [
     "LossConfig",
     "MappingConfig",
     "NoiseMode",
-    "OccludedConfig",
     "PlaneAxes",
     "PseudoViewConfig",
     "RenderingConfig",
+    "Settings",
     "SuperresolutionConfig",
     "TuningConfig",
     "WeightsConfig",
     "from_dict",
     "load_recipe",
     "override",
+    "resolve",
+    "setting",
     "to_dict",
 ]

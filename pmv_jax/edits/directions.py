@@ -1,6 +1,6 @@
 """Directions in w that edits move along: what they are, their files, layer ranges, and what is to stay unchanged.
 
-NumPy only, so that a wrong name is answered at once. `editing.py` applies them.
+NumPy only, so that a wrong name is answered at once. `latent.py` applies them.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def save_directions(
     """Writes a readable JSON file.
 
     Args:
-      fingerprint: of the generator whose w they are in, see `editing.fingerprint`.
+      fingerprint: of the generator whose w they are in, see `latent.fingerprint`.
       provenance: plain data on how all of them were found.
 
     Raises:

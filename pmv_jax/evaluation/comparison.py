@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,10 +71,21 @@ def compare(
     lpips: perceptual.Lpips | None = None,
     identity: IdentityModel | None = None,
 ) -> dict[str, float]:
-    """Figures of one inversion, named as in COLUMNS.
+    """Figures of one inversion.
 
     Those of novel views are means over the views where they are defined. Nothing is aligned or scaled before.
+
+    Args:
+      inversion: of view 0 of the reference.
+      reference: what its renderings are compared with; cameras may be at any distance.
+      lpips: the network of that metric; None leaves it out.
+      identity: the network of that metric; None leaves it out.
+
+    Returns:
+      A figure for each of COLUMNS, NaN where it is not defined.
     """
+    chex.assert_shape(reference.cameras, (None, 25))
+    chex.assert_shape(reference.image, (len(reference.cameras), None, None, 3))
     rendered = inversion.render(reference.cameras)
     made = {
         "image": np.clip(rendered["image"], -1, 1),
@@ -145,7 +157,7 @@ def _interior(mask: Array) -> Array:
 
 
 def warn_of_missing(lpips: perceptual.Lpips | None, identity: IdentityModel | None) -> None:
-    """Warns of each metric that is left out for want of its network, and says how to get it."""
+    """Warns of each metric that is left out because its network was not given, and says how to get it."""
     if lpips is None:
         warnings.warn(
             "LPIPS is left out; make its weights with python -m tools.convert_lpips, give --lpips", stacklevel=2
@@ -155,7 +167,8 @@ def warn_of_missing(lpips: perceptual.Lpips | None, identity: IdentityModel | No
 
 
 def plain(figures: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    """For JSON, which knows no NaN; infinite is None too (PSNR of equal images)."""
+    """Figures by row and column for JSON, which knows no NaN: None in its place, and for the infinite PSNR of equal
+    images."""
     return {
         row: {name: value if math.isfinite(value) else None for name, value in values.items()}
         for row, values in figures.items()
@@ -163,7 +176,15 @@ def plain(figures: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, flo
 
 
 def markdown(figures: Mapping[str, Mapping[str, float]], first: str) -> str:
-    """Markdown table with a row for each entry; a dash stands for what is not known."""
+    """A Markdown table.
+
+    Args:
+      figures: by row and column; all rows have the same columns.
+      first: heading of the column with the rows' names.
+
+    Returns:
+      Text that ends in a line break; a dash stands for what is not known.
+    """
     columns = list(next(iter(figures.values())))
     lines = [f"| {first} | {' | '.join(column.replace('_', ' ') for column in columns)} |"]
     lines.append("|---|" + "---:|" * len(columns))

@@ -9,6 +9,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import chex
 import numpy as np
 from PIL import Image
 
@@ -38,7 +39,15 @@ class IdentityModel:
         self._size = tuple(side if isinstance(side, int) else _DEFAULT_SIDE for side in (width, height))
 
     def embed(self, image: np.ndarray) -> np.ndarray:
-        """Unit vector [D] of the face in an image [H, W, 3] in [-1, 1], cropped as EG3D crops faces."""
+        """The embedding of a face.
+
+        Args:
+          image: [H, W, 3] in [-1, 1], cropped as EG3D crops faces.
+
+        Returns:
+          Unit vector [D].
+        """
+        chex.assert_shape(image, (None, None, 3))
         height, width, _ = image.shape
         box = (CROP[0] * width, CROP[1] * height, CROP[2] * width, CROP[3] * height)
         channels = [
@@ -50,12 +59,22 @@ class IdentityModel:
         return vector / max(np.linalg.norm(vector), 1e-12)
 
     def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Cosines [V] between the embeddings of images a and b [V, H, W, 3]."""
+        """How much faces are those of the same person.
+
+        Args:
+          a, b: images [V, H, W, 3] in [-1, 1], compared pair by pair.
+
+        Returns:
+          Cosines [V] between their embeddings.
+        """
         return np.array([self.embed(x) @ self.embed(y) for x, y in zip(a, b, strict=True)])
 
 
 def load_identity_model(path: str | Path) -> IdentityModel:
     """Opens an ONNX file.
+
+    Args:
+      path: of a network that embeds faces.
 
     Raises:
       InputError: onnxruntime is not installed; no such file; or it is no network that embeds pictures.
@@ -64,7 +83,7 @@ def load_identity_model(path: str | Path) -> IdentityModel:
     if not path.is_file():
         raise InputError(
             f"identity model {path}: no such file; give a face-embedding network as ONNX, such as ArcFace, "
-            "or leave it away to go without the identity metric"
+            "or do without the identity metric"
         )
     try:
         onnxruntime = importlib.import_module("onnxruntime")

@@ -6,6 +6,7 @@ those of images can be differentiated.
 
 from __future__ import annotations
 
+import chex
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -19,7 +20,8 @@ _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, s
 
 
 def psnr(a: Array, b: Array) -> Array:
-    """Peak signal-to-noise ratio in dB, 10 log10(4 / MSE). Infinite for equal images."""
+    """Peak signal-to-noise ratio of images [H, W, C] in dB, 10 log10(4 / MSE). Infinite for equal images."""
+    chex.assert_equal_shape((a, b))
     return 10 * jnp.log10(_RANGE**2 / jnp.mean((a - b) ** 2))
 
 
@@ -62,6 +64,8 @@ def ms_ssim(a: Array, b: Array) -> Array:
 
 def _ssim_maps(a: Array, b: Array) -> tuple[Array, Array]:
     """Luminance and contrast-structure terms of SSIM [H - 10, W - 10, C]."""
+    chex.assert_rank((a, b), 3)
+    chex.assert_equal_shape((a, b))
     if min(a.shape[0], a.shape[1]) < _WINDOW:
         raise ValueError(f"SSIM needs images of at least {_WINDOW}x{_WINDOW} pixels, not {a.shape[0]}x{a.shape[1]}")
     mean_a, mean_b, aa, bb, ab = _blur(jnp.stack([a, b, a * a, b * b, a * b]))
@@ -88,6 +92,7 @@ def _blur(x: Array) -> Array:
 
 def masked_psnr(a: Array, b: Array, mask: Array) -> Array:
     """PSNR over the pixels of mask [H, W] (bool) only; NaN if it is empty."""
+    chex.assert_shape(mask, a.shape[:2])
     mask = mask[..., None]
     squared = jnp.sum(jnp.where(mask, (a - b) ** 2, 0.0)) / (a.shape[-1] * jnp.sum(mask))
     return 10 * jnp.log10(_RANGE**2 / squared)
@@ -110,6 +115,7 @@ def masked_rmse(a: Array, b: Array, mask: Array) -> Array:
 
     Meant for z-depths as they are: neither scale nor offset is fitted.
     """
+    chex.assert_equal_shape((a, b, mask))
     return jnp.sqrt(jnp.sum(jnp.where(mask, (a - b) ** 2, 0.0)) / jnp.sum(mask))
 
 
@@ -119,6 +125,8 @@ def normal_angle(a: Array, b: Array, camera: Array, mask: Array) -> Array:
     Normals are those of central differences. They count where a pixel and its four neighbours lie in mask [h, w]
     (bool); NaN if there is none.
     """
+    chex.assert_equal_shape((a, b, mask))
+    chex.assert_shape(camera, (25,))
     cosine = jnp.sum(_normals(a, camera) * _normals(b, camera), axis=-1)
     inner = mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
     angle = jnp.rad2deg(jnp.arccos(jnp.clip(cosine, -1.0, 1.0)))
@@ -137,4 +145,5 @@ def _normals(z_depth: Array, camera: Array) -> Array:
 
 def iou(a: Array, b: Array) -> Array:
     """Intersection over union of two masks [H, W] (bool); NaN if both are empty."""
+    chex.assert_equal_shape((a, b))
     return jnp.sum(a & b) / jnp.sum(a | b)

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from collections.abc import Generator as Coroutine
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,17 @@ from jax import Array
 
 from pmv_jax.cameras.poses import of_camera, to_camera
 from pmv_jax.config import CameraSearchConfig
-from pmv_jax.inversion import adam_loop as optimisation
-from pmv_jax.inversion import latent
+from pmv_jax.inversion import adam_loop, latent
+from pmv_jax.inversion.adam_loop import FitState
+from pmv_jax.inversion.stage import Draft, StageRequest
 from pmv_jax.models.generator import Generator
+
+# How far cameras are drawn around an estimate, standard deviations: the roll in radians, shifts in picture sizes, and
+# around the camera that landmarks tell yaw and pitch, radians. Landmarks know roll and shift 20 times as well.
+_ROLL_WIDTH = 0.02
+_SHIFT_WIDTH = 0.01
+_GUESS_WIDTH = 0.05
+_VIEWS = 4  # cameras of each head that is drawn
 
 _BANDWIDTH = 0.3  # of the Gaussian kernel: times the squared distance, in mean squared distances from the mean
 _RIDGE = 0.01
@@ -54,20 +63,20 @@ def random_codes(generator: Generator) -> Array:
 
 
 def unknown(codes: Array, config: CameraSearchConfig) -> Estimate:
-    """Nothing is known but the ranges of yaw and pitch, and random codes [N, w_dim]."""
+    """The estimate where nothing is known but the ranges of yaw and pitch, and random codes [N, w_dim]."""
     angles = jnp.array([config.yaw_range, config.pitch_range]) / jnp.sqrt(3.0)  # of a uniform distribution
-    crop = jnp.array([config.roll_width, config.shift_width, config.shift_width])
+    crop = jnp.array([_ROLL_WIDTH, _SHIFT_WIDTH, _SHIFT_WIDTH])
     return Estimate(jnp.zeros(5), jnp.concatenate([angles, crop]), codes.mean(0), jnp.ones(()))
 
 
-def start(estimate: Estimate) -> optimisation.State:
-    """State before the first round."""
-    return optimisation.State(estimate, (), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+def start(estimate: Estimate) -> FitState:
+    """The state before the first round."""
+    return FitState(estimate, (), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
 
 
-def around(guess: Array, codes: Array, config: CameraSearchConfig) -> Estimate:
-    """The camera [25] is about `guess`, as landmarks say; they know roll and shift better than the rest."""
-    width = config.guess_width * jnp.array([1.0, 1.0, 0.05, 0.05, 0.05])
+def around(guess: Array, codes: Array) -> Estimate:
+    """The estimate where the camera is about `guess` [25], as landmarks say, and codes are random ones [N, w_dim]."""
+    width = _GUESS_WIDTH * jnp.array([1.0, 1.0, 0.05, 0.05, 0.05])
     return Estimate(of_camera(guess), width, codes.mean(0), jnp.ones(()))
 
 
@@ -86,16 +95,24 @@ class Examples(NamedTuple):
     features: Array
 
 
-@functools.partial(jax.jit, static_argnames=("heads", "views", "resolution"))
+@functools.partial(jax.jit, static_argnames=("heads", "resolution"))
 def draw(
-    estimate: Estimate, codes: Array, generator: Generator, key: Array, *, heads: int, views: int, resolution: int
+    estimate: Estimate, codes: Array, generator: Generator, key: Array, *, heads: int, resolution: int
 ) -> Examples:
-    """Draws `heads` heads with `views` cameras each from an estimate: codes around its code as random ones [N, w_dim]
-    scatter around their mean, poses uniformly. The first draw of a search is the same for all pictures."""
+    """Draws heads with a few cameras each. The first draw of a search is the same for all pictures.
+
+    Args:
+      estimate: around which: codes scatter around its code as random ones do around their mean, poses uniformly.
+      codes: [N, w_dim], those random ones.
+      generator: renders the heads.
+      key: of the draw.
+      heads: how many, N at most.
+      resolution: of the pictures, pixels a side.
+    """
     code_key, pose_key = jax.random.split(key)
     drawn = codes[jax.random.choice(code_key, len(codes), (heads,), replace=False)]
     drawn = estimate.code + estimate.code_width * (drawn - codes.mean(0))
-    uniform = jnp.sqrt(3.0) * jax.random.uniform(pose_key, (heads, views, 5), minval=-1.0)
+    uniform = jnp.sqrt(3.0) * jax.random.uniform(pose_key, (heads, _VIEWS, 5), minval=-1.0)
     poses = estimate.pose + estimate.pose_width * uniform
     pictures = _pictures(generator, drawn, to_camera(poses, generator.config), resolution)
     return Examples(poses, drawn, jax.vmap(jax.vmap(_features))(pictures))
@@ -103,9 +120,16 @@ def draw(
 
 @functools.partial(jax.jit, static_argnames=("resolution",))
 def answer(examples: Examples, estimate: Estimate, image: Array, *, resolution: int) -> tuple[Estimate, Array]:
-    """The narrower estimate that examples drawn from one make for an image [H, W, 3], by kernel ridge regression.
+    """What examples say of an image, by kernel ridge regression.
 
-    Also how far the image is from the nearest example: mean squared difference of the features.
+    Args:
+      examples: drawn from the estimate.
+      estimate: what was known before.
+      image: [H, W, 3] in [-1, 1].
+      resolution: of the examples' pictures, pixels a side.
+
+    Returns:
+      A narrower estimate, and how far the image is from the nearest example: mean squared difference of the features.
     """
     poses, codes, features = examples
     heads, views, _ = poses.shape
@@ -122,51 +146,101 @@ def answer(examples: Examples, estimate: Estimate, image: Array, *, resolution: 
     return Estimate(pose, jnp.minimum(width, estimate.pose_width), value[6:], code_width), unlike
 
 
-@functools.partial(jax.jit, static_argnames=("heads", "views", "resolution"))
+@functools.partial(jax.jit, static_argnames=("heads", "resolution"))
 def run(
-    state: optimisation.State,
-    generator: Generator,
-    image: Array,
-    key: Array,
-    steps: int | Array,
-    *,
-    heads: int,
-    views: int,
-    resolution: int,
-) -> tuple[optimisation.State, Array]:
-    """`steps` rounds on an estimate, CHUNK at most, each with its own key `fold_in(key, i)`.
+    state: FitState, generator: Generator, image: Array, key: Array, steps: int | Array, *, heads: int, resolution: int
+) -> tuple[FitState, Array]:
+    """Rounds of drawing examples from an estimate and narrowing it.
 
     Args:
       state: its variables are the estimate.
-      image: [H, W, 3].
-      heads, views, resolution: of each draw.
+      generator: renders the examples.
+      image: [H, W, 3] in [-1, 1].
+      key: of the stage; round i uses `fold_in(key, i)`.
+      steps: rounds, `adam_loop.CHUNK` at most.
+      heads, resolution: of each draw.
 
     Returns:
-      The new state, and what `answer` says of each round [CHUNK], zero past the last.
+      The new state, and how unlike the nearest example the image was in each round [CHUNK], zero past the last.
     """
     codes = random_codes(generator)
 
-    def take_round(i: Array, carry: tuple[optimisation.State, Array]) -> tuple[optimisation.State, Array]:
+    def take_round(i: Array, carry: tuple[FitState, Array]) -> tuple[FitState, Array]:
         state, unlike = carry
         own = jax.random.fold_in(key, state.step)
-        sizes = {"heads": heads, "views": views, "resolution": resolution}
-        examples = draw(state.variables, codes, generator, own, **sizes)
+        examples = draw(state.variables, codes, generator, own, heads=heads, resolution=resolution)
         estimate, distance = answer(examples, state.variables, image, resolution=resolution)
         return state.replace(variables=estimate, step=state.step + 1), unlike.at[i].set(distance)
 
-    return jax.lax.fori_loop(0, steps, take_round, (state, jnp.zeros(optimisation.CHUNK)))
+    return jax.lax.fori_loop(0, steps, take_round, (state, jnp.zeros(adam_loop.CHUNK)))
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraSearchProgram:
+    """`run` as a `StageProgram`.
+
+    Attributes:
+      heads, resolution: see `run`.
+    """
+
+    heads: int
+    resolution: int
+
+    def network(self) -> None:
+        return None
+
+    def __call__(
+        self, state: FitState, generator: Generator, network: None, own: Any, key: Array, steps: Array
+    ) -> tuple[FitState, Array]:
+        return run(state, generator, *own, key, steps, heads=self.heads, resolution=self.resolution)
+
+
+def _request(name: str, draft: Draft, steps: int, heads: int, estimate: Estimate) -> StageRequest:
+    program = CameraSearchProgram(heads, draft.config.camera.resolution)
+    return StageRequest(name, steps, program, start(estimate), (draft.image,), "give the camera (--camera FILE)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """The first round of the search, where nothing is known of the camera: a row of the method."""
+
+    name: str = "camera"
+
+    def run(self, draft: Draft) -> Coroutine[StageRequest, Estimate, Draft]:
+        """See `stage.Stage.run`."""
+        if draft.camera is not None:
+            return draft
+        config, codes = draft.config.camera, random_codes(draft.generator)
+        if draft.camera_guess is not None:
+            return draft.replace(camera_estimate=around(draft.camera_guess, codes))
+        found = yield _request(self.name, draft, 1, config.heads, unknown(codes, config))
+        return draft.replace(camera_estimate=found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Refinement:
+    """Rounds around what is known of the camera: a row of the method. The head is placed before that camera then."""
+
+    name: str = "camera_refinement"
+
+    def run(self, draft: Draft) -> Coroutine[StageRequest, Estimate, Draft]:
+        """See `stage.Stage.run`."""
+        if draft.camera is not None:
+            return draft
+        config, found = draft.config.camera, draft.camera_estimate
+        if config.refine_steps:
+            found = yield _request(self.name, draft, config.refine_steps, config.refine_heads, found)
+        camera = to_camera(found.pose, draft.generator.config)
+        return latent.at_average(draft, camera, found.pose if draft.config.latent.camera_rate else None)
 
 
 def _pictures(generator: Generator, codes: Array, views: Array, resolution: int) -> Array:
     """Codes [N, w_dim], cameras [N, V, 25] -> raw pictures [N, V, n, n, 3]."""
-    rendering = dataclasses.replace(generator.config.rendering, neural_resolution=resolution)
-    small = generator.replace(config=dataclasses.replace(generator.config, rendering=rendering))
-    apply = functools.partial(small.model.apply, small.variables)
 
     def one(drawn: tuple[Array, Array]) -> Array:
         code, views = drawn
-        planes = apply(jnp.tile(code, (1, generator.config.num_ws, 1)), method="planes")
-        return jax.lax.map(lambda camera: apply(planes, camera[None], method="render")[0][0, ..., :3], views)
+        planes = generator.planes(jnp.tile(code, (generator.config.num_ws, 1)))
+        return jax.lax.map(lambda camera: generator.march(planes, camera, resolution)[0][..., :3], views)
 
     return jax.lax.map(one, (codes, views))
 

@@ -1,7 +1,7 @@
 """One image on its way through the stages of a method: where it stands, what it has done, and its resumable state.
 
-A method is a coroutine that yields each `Stage` it wants run and is sent what came of it. Whoever drives an `ImageRun`
-computes the chunks of steps, for one image or for many at a time, and hands them to `advance`.
+A method is a coroutine that yields each `StageRequest` and is sent the variables that were fitted. Whoever drives an
+`ImageRun` computes the chunks of steps, for one image or for many at a time, and hands them to `advance`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import zlib
 from collections.abc import Callable
 from collections.abc import Generator as Coroutine
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +23,8 @@ from jax import Array
 
 from pmv_jax.checkpoints import orbax as checkpoints
 from pmv_jax.errors import NumericalError
-from pmv_jax.inversion.adam_loop import CHUNK, State, extended
-from pmv_jax.models.generator import Generator
-from pmv_jax.models.lpips import Lpips
+from pmv_jax.inversion.adam_loop import CHUNK, FitState, extended
+from pmv_jax.inversion.stage import StageRequest
 
 Tree = Any
 Progress = Callable[[str, int, int, float], None]  # stage, steps done, steps in all, loss
@@ -32,45 +32,15 @@ Progress = Callable[[str, int, int, float], None]  # stage, steps done, steps in
 SAVE_SHARE = 0.05  # of the time may go into saving state; below that every chunk is saved
 
 
-class Program(Protocol):
-    """What computes a chunk of steps for one image: hashable, and equal where the compiled program is the same."""
-
-    def network(self) -> Lpips | None:
-        """That its loss looks through."""
-
-    def __call__(
-        self, state: State, generator: Generator, network: Lpips | None, own: Tree, key: Array, steps: Array
-    ) -> tuple[State, Array]:
-        """`steps` steps, CHUNK at most, and the losses [CHUNK] before each; see `optimisation.run`."""
-
-
-class Stage(NamedTuple):
-    """A fit to be run.
-
-    Attributes:
-      steps: how many, at most.
-      program: what runs it.
-      start: where it begins; the program may donate it.
-      own: the program's input that belongs to this image alone, arrays of the same shapes for all images.
-    """
-
-    name: str
-    steps: int
-    program: Program
-    start: State
-    own: Tree
-
-
-class Fitted(NamedTuple):
-    """What came of a stage: its variables, and the last loss (NaN if it had no steps)."""
-
-    variables: Tree
-    loss: float
-
-
 @dataclasses.dataclass(frozen=True)
 class StageRecord:
-    """What a stage did. `losses` [steps] are those before each step."""
+    """What a stage did.
+
+    Attributes:
+      name: of the stage.
+      seconds: what it took, compilation included.
+      losses: [steps], those before each step.
+    """
 
     name: str
     seconds: float
@@ -89,6 +59,11 @@ class StageRecord:
         return float(self.losses[-1]) if self.steps else float("nan")
 
 
+def stage_key(seed: int, name: str) -> Array:
+    """The PRNG key of a stage: of the seed and a checksum of its name, the same whatever stages stand beside it."""
+    return jax.random.fold_in(jax.random.key(seed), np.uint32(zlib.crc32(name.encode())))
+
+
 class ImageRun:
     """One image on its way.
 
@@ -102,7 +77,7 @@ class ImageRun:
 
     def __init__(
         self,
-        stages: Coroutine[Stage, Fitted, Any],
+        stages: Coroutine[StageRequest, Tree, Any],
         seed: int,
         progress: Progress | None = None,
         directory: str | Path | None = None,
@@ -118,7 +93,7 @@ class ImageRun:
         self._stages, self._seed, self._progress = stages, seed, progress
         self._directory = None if directory is None else epath.Path(directory)
         self._save_seconds, self._saved = 0.0, time.monotonic()
-        self.stage: Stage | None = None
+        self.stage: StageRequest | None = None
         self.records: list[StageRecord] = []
         self.result: Any = None
         self._continue(None)
@@ -128,7 +103,7 @@ class ImageRun:
         """How many steps come next."""
         return min(CHUNK, self.stage.steps - len(self._losses))
 
-    def advance(self, state: State, latest: Array) -> None:
+    def advance(self, state: FitState, latest: Array) -> None:
         """Takes what the program made of `state`, `key` and `chunk`, saves it, and goes on to the next stage if this
         one is over.
 
@@ -139,10 +114,7 @@ class ImageRun:
         losses = extended(self._losses, latest, self.chunk, state)
         if not np.isfinite(losses).all():
             step = int(np.argmin(np.isfinite(losses)))
-            raise NumericalError(
-                f"stage {name}: the loss is {losses[step]} at step {step}; "
-                f"try a lower learning rate (--set {name.split('_')[0]}.learning_rate=...)"
-            )
+            raise NumericalError(f"stage {name}: the loss is {losses[step]} at step {step}; {self.stage.remedy}")
         self.state, self._losses = state, losses
         if self._progress:
             self._progress(name, len(losses), self.stage.steps, float(losses[-1]))
@@ -151,13 +123,13 @@ class ImageRun:
         if self._is_over():
             self._finish()
 
-    def _continue(self, fitted: Fitted | None) -> None:
+    def _continue(self, fitted: Tree | None) -> None:
         try:
             self.stage = self._stages.send(fitted)
         except StopIteration as end:
             self.stage, self.result = None, end.value
             return
-        self.key = jax.random.fold_in(jax.random.key(self._seed), len(self.records))
+        self.key = stage_key(self._seed, self.stage.name)
         self.state, self._losses, seconds = self._load()
         self.stage = self.stage._replace(start=None)  # the first chunk takes its memory
         self._begun = time.monotonic() - seconds
@@ -171,7 +143,7 @@ class ImageRun:
 
     def _finish(self) -> None:
         self.records.append(StageRecord(self.stage.name, time.monotonic() - self._begun, self._losses))
-        self._continue(Fitted(self.state.variables, self.records[-1].loss_last))
+        self._continue(self.state.variables)
 
     def save(self) -> None:
         """Saves the state under a name that is new, so that at every moment there is a whole one. Of a stage that is
@@ -192,7 +164,7 @@ class ImageRun:
         self._saved = time.monotonic()
         self._save_seconds = self._saved - begun
 
-    def _load(self) -> tuple[State, np.ndarray, float]:
+    def _load(self) -> tuple[FitState, np.ndarray, float]:
         state, losses, seconds = self.stage.start, np.zeros(0, np.float32), 0.0
         saved = [] if self._directory is None else list((self._directory / self.stage.name).glob("[0-9]*"))
         if saved:

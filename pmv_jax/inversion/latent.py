@@ -6,18 +6,23 @@ the rows towards each other keeps w_plus near the codes that the generator was t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pmv_jax.config import LatentConfig
-from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.cameras import poses
+from pmv_jax.config import InversionConfig
+from pmv_jax.inversion import view_fitting
+from pmv_jax.inversion.stage import Draft
 from pmv_jax.models.generator import Generator
 
 _STATISTICS_SAMPLES = 4096
+# The schedules of the StyleGAN2 projector, in shares of the steps: the learning rate ramps up, and the noise is gone.
+_RAMP_UP = 0.05
+_NOISE_RAMP = 0.75
 
 
 class LatentStatistics(NamedTuple):
@@ -40,21 +45,38 @@ def random_codes(generator: Generator, camera: Array) -> Array:
     return generator.mapping(z, jnp.broadcast_to(camera, (_STATISTICS_SAMPLES, 25)))[:, 0]
 
 
-def plan(config: LatentConfig) -> fitting.Plan:
+def at_average(draft: Draft, camera: Array, pose: Array | None = None) -> Draft:
+    """Places the generator's average head before the camera of the input: where stage 1 begins.
+
+    Args:
+      draft: what is known so far.
+      camera: [25] of the input.
+      pose: [5] of the same, if it is an estimate to be refined.
+    """
+    stats = statistics(draft.generator, camera)
+    rows = draft.generator.config.num_ws if draft.config.latent.space == "w_plus" else 1
+    return draft.replace(camera=camera, pose=pose, statistics=stats, code=jnp.tile(stats.mean, (rows, 1)))
+
+
+def plan(recipe: InversionConfig) -> view_fitting.Plan:
     """Stage 1 as data: the learning rate ramps up linearly and down along a cosine, the noise fades (StyleGAN2)."""
+    config = recipe.latent
     t = np.arange(config.steps) / max(config.steps, 1)
     down = np.minimum(1.0, (1.0 - t) / max(config.ramp_down, 1e-8))
-    up = np.minimum(1.0, t / max(config.ramp_up, 1e-8))
+    up = np.minimum(1.0, t / _RAMP_UP)
     ramp = (0.5 - 0.5 * np.cos(np.pi * down)) * up
-    return fitting.plan(
+    return view_fitting.plan(
         config.steps,
         code_rate=config.learning_rate * ramp,
         camera_rate=config.camera_rate * ramp,
-        noise=config.noise * np.square(np.maximum(0.0, 1.0 - t / config.noise_ramp)),
+        noise=config.noise * np.square(np.maximum(0.0, 1.0 - t / _NOISE_RAMP)),
         regularisation=config.regularisation,
     )
 
 
-def average(generator: Generator, stats: LatentStatistics, config: LatentConfig) -> Array:
-    """The code [rows, w_dim] to start from. `space` "w" has one row, "w_plus" one for each layer."""
-    return jnp.tile(stats.mean, (generator.config.num_ws if config.space == "w_plus" else 1, 1))
+def hand_on(draft: Draft, fitted: dict[str, Any]) -> Draft:
+    """The pivot, and the camera as it was refined with it, from the variables of `view_fitting`."""
+    if "pose" in fitted:
+        camera = poses.to_camera(fitted["pose"], draft.generator.config)
+        draft = draft.replace(camera=camera, pose=fitted["pose"])
+    return draft.replace(code=fitted["code"])

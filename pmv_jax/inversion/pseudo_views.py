@@ -12,7 +12,8 @@ from jax import Array
 
 from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, PseudoViewConfig
-from pmv_jax.inversion import visibility
+from pmv_jax.inversion import fit_stage, tuned_weights, view_fitting, visibility
+from pmv_jax.inversion.stage import Draft
 from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.models.generator import Generator
 
@@ -40,17 +41,35 @@ class PseudoViews(NamedTuple):
     weight: Array
     distances: Array
 
-    def targets(self, alone: Views) -> Views:
-        """What the joint tuning fits: the input, first of `alone`, then these."""
-        views = zip(alone[:3], (self.cameras, self.blend, self.weight), strict=True)
-        return Views(*(jnp.concatenate([own[:1], ours]) for own, ours in views), self.distances)
+
+def added(draft: Draft) -> Draft:
+    """The same, with pseudo-views of the head as it was tuned so far."""
+    tuned, untuned = _merged(draft.generator, draft.params), _merged(draft.generator, draft.untuned)
+    ws = view_fitting.w_plus(draft.code, draft.generator)
+    made = make(tuned, untuned, ws, draft.image, draft.camera, config=draft.config.pseudo_views)
+    return draft.replace(pseudo_views=made)
+
+
+def targets(draft: Draft) -> Views:
+    """What the joint tuning fits: the input, then the pseudo-views."""
+    alone, made = fit_stage.input_alone(draft), draft.pseudo_views
+    views = zip(alone[:3], (made.cameras, made.blend, made.weight), strict=True)
+    return Views(*(jnp.concatenate([own[:1], ours]) for own, ours in views), made.distances)
 
 
 def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: GeneratorConfig) -> Array:
-    """[V, 25]: cameras around the input's or the frontal one, at the input's focal length.
+    """Cameras around the frontal one, at the input's focal length.
 
     The released code's "ellipse" has yaw 0.35 sin and pitch 0.25 cos - 0.05 around the frontal view. A "disc" fills
     the ellipse evenly, by the golden angle, so that the views between are covered too.
+
+    Args:
+      camera: [25] of the input.
+      config: how many, how far apart.
+      generator_config: the pivot that they look at, and their distance from it.
+
+    Returns:
+      [V, 25].
     """
     index = jnp.arange(config.count)
     if config.pattern == "disc":
@@ -59,69 +78,49 @@ def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: Gene
         radius, phase = 1.0, 2 * jnp.pi * index / config.count
     yaw = radius * config.yaw_range * jnp.sin(phase)
     pitch = radius * config.pitch_range * jnp.cos(phase) + config.pitch_offset
-    if config.centre == "input":
-        centre_yaw, centre_pitch = cameras.yaw_pitch(camera)
-        yaw, pitch = yaw + centre_yaw, pitch + centre_pitch
     views = cameras.look_at(yaw, pitch, pivot=generator_config.camera_pivot, radius=generator_config.camera_radius)
     return views.at[:, 16:].set(camera[16:])
 
 
 @functools.partial(jax.jit, static_argnames=("config",))
 def make(
-    tuned: Generator, occluded: Generator, ws: Array, image: Array, camera: Array, *, config: PseudoViewConfig
+    tuned: Generator, untuned: Generator, ws: Array, image: Array, camera: Array, *, config: PseudoViewConfig
 ) -> PseudoViews:
     """Pseudo-views from the geometry of a tuned generator.
 
-    What the image shows well is warped, the rest is painted by a generator: in the paper's figure by one that was tuned
-    for it, in the released code by the one that gave the geometry (`fill` "occluded" and "tuned"). With "both", what
-    the image shows edge-on is what the tuned generator makes of it, and what it never shows is the other's: tuning on
-    one view has left its marks there, and nothing held it back. But only where both have the same surface, or the
-    outline of one head would be painted beside that of the other.
+    What the image shows well is warped, the rest is the generator's: of the tuned one, as in the released code (`fill`
+    "tuned"), or of both. With "both", what the image shows edge-on is the tuned generator's, and what it never shows is
+    the untuned one's: tuning on one view has left its marks there, and nothing held it back. But only where both have
+    the same surface, or the outline of one head would be drawn beside that of the other.
 
     Args:
       tuned: after stage 2.
-      occluded: for the parts that the input hides.
+      untuned: before it.
       ws: pivot [num_ws, w_dim].
-      image, camera: the input [H, W, 3], [25].
+      image: the input [H, W, 3] in [-1, 1].
+      camera: [25] of the input.
+      config: which views, and how they are blended.
     """
-    targets = view_cameras(camera, config, tuned.config)
-    everyone = jnp.concatenate([camera[None], targets])
+    around = view_cameras(camera, config, tuned.config)
+    everyone = jnp.concatenate([camera[None], around])
     planes = tuned.planes(ws)
-    rendered = _views(tuned, planes, ws, everyone)
+    rendered = jax.lax.map(lambda view: tuned.render(planes, ws, view), everyone)
     raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
     z_depth = raw_z_depth if config.depth_detail == 0 else _surface(tuned, planes, everyone, config.depth_detail)
     limits = {"tolerance": config.depth_tolerance, "steepest": config.steepest}
-    warped = jax.vmap(lambda z, c: visibility.warp(image, z_depth[0], camera, z, c, **limits))(z_depth[1:], targets)
+    warped = jax.vmap(lambda z, c: visibility.warp(image, z_depth[0], camera, z, c, **limits))(z_depth[1:], around)
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
     fill = rendered["image"][1:]
-    if config.fill != "tuned":
-        other = render(occluded, ws, targets)
-        share = jnp.ones(())
-        if config.fill == "both":
-            other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], targets)
-            share = jax.vmap(_untouched)(warped.observed, raw_z_depth[1:], other_z_depth)[..., None]
+    if config.fill == "both":
+        other_planes = untuned.planes(ws)
+        other = jax.lax.map(lambda view: untuned.render(other_planes, ws, view), around)
+        other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], around)
+        share = jax.vmap(_untouched)(warped.observed, raw_z_depth[1:], other_z_depth)[..., None]
         fill = share * other["image"] + (1 - share) * fill
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
     weight = visible + config.hidden_weight * (1 - visible)
-    return PseudoViews(targets, warped.colour, visible, blend, weight, rendered["ray_distance"])
-
-
-def familiar(generator: Generator, ws: Array, image: Array, camera: Array, threshold: float) -> Array:
-    """The paper's difference map (HFGI3D figure 2b): 1 where the pivot ws [num_ws, w_dim] comes close to the image
-    [H, W, 3] as seen by the camera [25], 0 where the image has what the generator does not know -> [H, W]."""
-    made = render(generator, ws, camera[None])["image"][0]
-    return (jnp.mean(jnp.abs(jnp.clip(made, -1, 1) - image), axis=-1) <= threshold).astype(jnp.float32)
-
-
-def render(generator: Generator, ws: Array, cameras: Array) -> dict[str, Array]:
-    """Renders views [V, 25] one at a time: memory for one, and the loop costs nothing beside a rendering."""
-    return _views(generator, generator.planes(ws), ws, cameras)
-
-
-def _views(generator: Generator, planes: Array, ws: Array, cameras: Array) -> dict[str, Array]:
-    """`render` from planes that are painted already."""
-    return jax.lax.map(lambda camera: generator.render_view(planes, ws, camera), cameras)
+    return PseudoViews(around, warped.colour, visible, blend, weight, rendered["ray_distance"])
 
 
 def _surface(generator: Generator, planes: Array, cameras: Array, detail: int) -> Array:
@@ -131,10 +130,17 @@ def _surface(generator: Generator, planes: Array, cameras: Array, detail: int) -
 
 
 def soften(mask: Array, erode: float, blur: float) -> Array:
-    """Erodes a mask [H, W] and blurs its edge; widths in units of the image's size, zero for none.
+    """Erodes a mask and blurs its edge.
 
     Erosion keeps clear of depth edges, where the warp is least certain; outside of the image counts as visible. The
     blur lies inside: nothing hidden becomes visible by it.
+
+    Args:
+      mask: [H, W] in [0, 1].
+      erode, blur: widths in units of the image's size, zero for none.
+
+    Returns:
+      [H, W], nowhere larger than `mask`.
     """
     size = mask.shape[0]
     mask = -_dilate(-mask, erode)
@@ -162,3 +168,6 @@ def _dilate(mask: Array, width: float) -> Array:
     """Largest value of [H, W] in a square window of the given width, in units of the image's size."""
     radius = round(width * mask.shape[0] / 2)
     return jax.lax.reduce_window(mask, -jnp.inf, jax.lax.max, (2 * radius + 1,) * 2, (1, 1), "SAME")
+
+
+_merged = jax.jit(tuned_weights.merged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from jax import Array
 from pmv_jax.checkpoints import orbax as checkpoints
 from pmv_jax.config import GeneratorConfig, InversionConfig, from_dict, to_dict
 from pmv_jax.errors import InputError
-from pmv_jax.inversion import pseudo_views, tuned_weights
+from pmv_jax.inversion import tuned_weights
 from pmv_jax.inversion.image_run import StageRecord
 from pmv_jax.inversion.pseudo_views import PseudoViews
+from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator
 
 _FORMAT = 1
@@ -45,9 +47,27 @@ class Inversion:
     pseudo_views: PseudoViews | None = None
     tuned: Any = None
 
-    def render(self, cameras: np.ndarray | Array) -> dict[str, np.ndarray]:
-        """cameras [V, 25] -> image [V, H, W, 3] in about [-1, 1], image_raw [V, n, n, 3], ray_distance [V, n, n]."""
-        return jax.tree.map(np.asarray, _render(self.generator, jnp.asarray(self.ws), jnp.asarray(cameras)))
+    @functools.cached_property
+    def planes(self) -> Array:
+        """The head's tri-planes [3, H, W, C], painted when they are first asked for."""
+        return self.generator.planes(jnp.asarray(self.ws))
+
+    def render(
+        self, cameras: np.ndarray | Array, *, resolution: int | None = None, samples: int = 1
+    ) -> dict[str, np.ndarray]:
+        """The head as cameras see it.
+
+        Args:
+          cameras: [V, 25], at least one, at any distance.
+          resolution: rays along each side, n below; None for the generator's own.
+          samples: factor on the numbers of samples along each ray, against flicker.
+
+        Returns:
+          image [V, H, W, 3] in about [-1, 1], not clipped; image_raw [V, n, n, 3], before super-resolution; and
+          ray_distance [V, n, n] in world units from the camera. More on these: `Generator.render`.
+        """
+        ws = jnp.asarray(self.ws)
+        return frames.render(self.generator, self.planes, ws, cameras, resolution=resolution, samples=samples)
 
     def save(self, path: str | Path, base: Generator | None = None) -> None:
         """Writes the inversion as a directory; it must not exist.
@@ -82,6 +102,8 @@ class Inversion:
 def load_inversion(path: str | Path, base: Generator | None = None) -> Inversion:
     """Reads what `Inversion.save` wrote; also takes a result directory of `python -m pmv_jax.invert`.
 
+    Settings of the recipe that this version does not have are named in a warning, and left out.
+
     Args:
       base: the generator that was tuned, for an inversion that was saved without it.
 
@@ -98,7 +120,8 @@ def load_inversion(path: str | Path, base: Generator | None = None) -> Inversion
     if version != _FORMAT:
         raise InputError(f"{path}: inversion format {version}, this program reads {_FORMAT}; invert the image again")
     try:
-        family, config = from_dict(GeneratorConfig, meta["generator"]), from_dict(InversionConfig, meta["config"])
+        family = from_dict(GeneratorConfig, meta["generator"])
+        config = from_dict(InversionConfig, meta["config"], lenient=True)
     except InputError as error:
         raise InputError(f"{path}: written by another version of pmv_jax ({error}); invert the image again") from error
     needed = meta.get("base")
@@ -125,5 +148,4 @@ def _same(generator: Generator, base: Generator, tuned: Any) -> bool:
     return all(jax.tree.leaves(jax.tree.map(np.array_equal, generator.variables, _merged(base, tuned).variables)))
 
 
-_render = jax.jit(pseudo_views.render)
 _merged = jax.jit(tuned_weights.merged)

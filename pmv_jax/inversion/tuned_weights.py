@@ -23,23 +23,25 @@ _FACTORS = {"low_rank_rows", "low_rank_columns"}
 
 
 def start(params: Tree, config: WeightsConfig) -> Tree:
-    """What is to be tuned of a generator's parameters, such that `merged` gives these very parameters at first."""
-    synthesis = {"backbone": {"synthesis": params["backbone"]["synthesis"]}}
-    match config.group:
-        case "all":
-            return params
-        case "backbone":
-            return synthesis
-        case "super_resolution":
-            return {"superresolution": params["superresolution"]}
-        case "low_rank":
-            heads = {name: params[name] for name in ("decoder", "superresolution")}
-            leaves, structure = jax.tree.flatten({**synthesis, **heads})
-            return structure.unflatten([_factors(leaf, config.rank, i) for i, leaf in enumerate(leaves)])
+    """What is to be tuned, such that `merged` gives the untuned generator at first.
+
+    Args:
+      params: of the generator.
+      config: all of them, or a change of low rank of all but the mapping network's.
+
+    Returns:
+      A tree of arrays; none of them is a copy.
+    """
+    if config.rank is None:
+        return params
+    backbone = {"backbone": {"synthesis": params["backbone"]["synthesis"]}}
+    others = {name: part for name, part in params.items() if name != "backbone"}
+    leaves, structure = jax.tree.flatten({**backbone, **others})
+    return structure.unflatten([_factors(leaf, config.rank, i) for i, leaf in enumerate(leaves)])
 
 
 def merged(generator: Generator, tuned: Tree) -> Generator:
-    """The generator with what was tuned in the place of its own."""
+    """The generator with what was tuned (`start`) in the place of its own parameters."""
     return generator.with_params(_merge(generator.params, tuned))
 
 

@@ -1,40 +1,48 @@
-"""Stages 2 and 4: tuning the generator's weights around the pivot, on the input alone or with the pseudo-views; and the
-separate tuning for occluded parts."""
+"""Stages 2 and 4: tuning the generator's weights around the pivot, on the input alone or with the pseudo-views."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import optax
 
-from pmv_jax.config import JointConfig, LossConfig, OccludedConfig, TuningConfig
-from pmv_jax.inversion import losses
-from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.config import InversionConfig, JointConfig, TuningConfig
+from pmv_jax.inversion import losses, view_fitting
+from pmv_jax.inversion.stage import Draft
 
 
-def single_view_plan(config: TuningConfig, loss: LossConfig) -> fitting.Plan:
+def single_view_plan(recipe: InversionConfig) -> view_fitting.Plan:
     """Stage 2: the input alone, until its perceptual term falls to `early_stop`."""
-    stop = losses.EARLY_STOP[loss.perceptual] if config.early_stop is None else config.early_stop
-    return fitting.plan(config.steps, weights_rate=_rates(config), stop=stop)
+    config = recipe.tuning
+    stop = losses.early_stop(recipe.loss) if config.early_stop is None else config.early_stop
+    return view_fitting.plan(config.steps, weights_rate=learning_rates(config), stop=stop)
 
 
-def occluded_plan(config: OccludedConfig) -> fitting.Plan:
-    """For the occluded parts: the input alone, as far as `fitting.Views.weights` lets it count."""
-    return fitting.plan(config.steps, weights_rate=_rates(config))
-
-
-def joint_plan(config: JointConfig) -> fitting.Plan:
+def joint_plan(recipe: InversionConfig) -> view_fitting.Plan:
     """Stage 4: the input and `views_per_step` random pseudo-views each step (HFGI3D eq. 6), and, with a weight, the
     geometry that they were made with."""
-    return fitting.plan(
+    config = recipe.joint
+    return view_fitting.plan(
         config.steps,
-        weights_rate=_rates(config),
+        weights_rate=learning_rates(config),
         extra_views=config.views_per_step,
         view_weight=config.view_weight,
         depth_weight=config.depth_weight,
     )
 
 
-def _rates(config: TuningConfig | OccludedConfig | JointConfig) -> np.ndarray:
+def joint_start(draft: Draft) -> Any:
+    """The weights that stage 4 starts from: those of stage 2, or the untuned ones, as in the paper."""
+    return draft.untuned if draft.config.joint.reset_generator else draft.params
+
+
+def hand_on(draft: Draft, fitted: dict[str, Any]) -> Draft:
+    """The tuned weights, from the variables of `view_fitting`."""
+    return draft.replace(params=fitted["params"])
+
+
+def learning_rates(config: TuningConfig | JointConfig) -> np.ndarray:
     """Learning rates [steps]: after a linear warm-up a cosine down to `final_rate` times the peak."""
     peak = config.learning_rate
     schedule = optax.warmup_cosine_decay_schedule(

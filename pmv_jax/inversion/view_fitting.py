@@ -4,17 +4,17 @@ A stage is data, its `Plan`: how far code and weights move at each step, and how
 one compiled program serves all stages, which on a CPU, where compiling costs as much as the stages themselves, halves
 the time to a result.
 
-Each step paints the tri-planes once and renders all its views from them; the released code runs the whole network for
-the input and again for one pseudo-view. Gradients are summed view by view, so that memory is for few views however many
-a step takes.
+Each step generates the tri-planes once and renders all its views from them; the released code runs the whole network
+for the input and again for one pseudo-view. Gradients are summed view by view, so that memory is for few views however
+many a step takes.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -24,15 +24,18 @@ from jax import Array
 
 from pmv_jax.cameras import poses
 from pmv_jax.config import LossConfig
-from pmv_jax.inversion import adam_loop as optimisation
-from pmv_jax.inversion import losses
-from pmv_jax.inversion import tuned_weights as parameters
+from pmv_jax.inversion import adam_loop, losses, tuned_weights
+from pmv_jax.inversion.adam_loop import FitState
 from pmv_jax.models.generator import Generator
-from pmv_jax.models.lpips import Lpips
 
 Tree = Any
 
 _CAPACITY = 1024  # plans are as long as a multiple of this, so that stages of any length share a program
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is fitted, and how
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 class Views(NamedTuple):
@@ -94,7 +97,8 @@ def plan(
     depth_weight: float = 0.0,
     stop: float = 0.0,
 ) -> Plan:
-    """Pads arrays [steps], or numbers that hold for all steps, to the capacity."""
+    """A `Plan` of so many steps; its attributes say what the arguments mean. Schedules are arrays [steps], or numbers
+    that hold for all steps."""
     capacity = -(-max(steps, 1) // _CAPACITY) * _CAPACITY
 
     def padded(values: np.ndarray | float) -> Array:
@@ -116,106 +120,20 @@ def plan(
 
 
 def single_view(image: Array, camera: Array, room: int = 0, depth_side: int | None = None) -> Views:
-    """The input [H, W, 3], [25] alone, with room for pseudo-views, and for depth at the neural resolution: stages on
-    arrays of the same sizes share a program."""
-    pad = lambda x: jnp.pad(x[None], ((0, room), *((0, 0),) * x.ndim), mode="edge")  # noqa: E731
-    distances = None if depth_side is None else pad(jnp.zeros((depth_side, depth_side)))
-    return Views(pad(camera), pad(image), pad(jnp.ones(image.shape[:2])), distances)
-
-
-def start(code: Array, params: Tree, pose: Array | None = None) -> optimisation.State:
-    """State at a code [rows, w_dim], one row or all, what is tuned of the generator (see `parameters`), and, where the
-    input's camera is to be fitted too, its pose [5]."""
-    camera = {} if pose is None else {"pose": pose}
-    return optimisation.start({"code": code, "params": params, **camera}, _adam(lambda step: {}))
-
-
-@functools.partial(jax.jit, static_argnames=("loss_config", "views_at_once"), donate_argnames=("state",))
-def run(
-    state: optimisation.State,
-    generator: Generator,
-    views: Views,
-    plan: Plan,
-    w_std: Array,
-    lpips: Lpips | None,
-    key: Array,
-    steps: Array,
-    *,
-    loss_config: LossConfig,
-    views_at_once: int,
-) -> tuple[optimisation.State, Array]:
-    """`steps` steps of a plan (HFGI3D eq. 1 and 6). Every step sees the input and `extra_views` random pseudo-views.
+    """The input alone. Stages on arrays of the same sizes share a program, so there can be room for more.
 
     Args:
-      state: from `start`, or of the steps before.
-      generator: gives config, buffers, and the parameters that are not tuned.
-      w_std: [], the standard deviation of w.
-      lpips: the network, where the loss asks for one.
-      key: of the stage.
-      steps: int32 [], CHUNK at most.
-      views_at_once: how many views are rendered side by side, by vmap.
+      image: [H, W, 3] in [-1, 1].
+      camera: [25].
+      room: for so many pseudo-views, repeats of the input that no step looks at.
+      depth_side: n, for arrays of ray distances [n, n], which no step looks at either; None for none.
     """
 
-    def rates(step: Array) -> dict[str, Array]:
-        pose = plan.camera_rate[step] * jnp.array(poses.PACE)
-        return {"code": plan.code_rate[step], "params": plan.weights_rate[step], "pose": pose}
+    def padded(x: Array) -> Array:
+        return jnp.pad(x[None], ((0, room), *((0, 0),) * x.ndim), mode="edge")
 
-    def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
-        noise_key, choice_key = jax.random.split(key)
-        code, params, pose = variables["code"], variables["params"], variables.get("pose")
-        noise = plan.noise[step] * w_std * jax.random.normal(noise_key, code.shape)
-        backbone, heads = _split(params)
-
-        def paint(backbone: Tree, code: Array) -> tuple[Array, Array, Array]:
-            ws = w_plus(code + noise, generator)
-            spread = jnp.mean(jnp.square((code - code.mean(0)) / w_std))
-            return parameters.merged(generator, backbone).planes(ws), ws, plan.regularisation * spread
-
-        (planes, ws, penalty), paint_vjp = jax.vjp(paint, backbone, code)
-
-        def loss(
-            heads: Tree, pose: Array | None, planes: Array, ws: Array, group: Views, places: Array
-        ) -> tuple[Array, Array]:
-            tuned = parameters.merged(generator, heads)
-            if pose is not None:
-                own = poses.to_camera(pose, generator.config)
-                group = group._replace(cameras=jnp.where((places == 0)[:, None], own, group.cameras))
-            scales = jnp.where(places == 0, 1.0, plan.view_weight / jnp.maximum(plan.extra_views, 1))
-
-            def one(view: Views) -> tuple[Array, Array]:
-                made = tuned.render_view(planes, ws, view.cameras)
-                terms = losses.terms(made["image"], view.images, loss_config, view.weights, lpips)
-                value = terms.total(loss_config)
-                if view.distances is not None:
-                    value += plan.depth_weight * losses.depth_loss(made["ray_distance"], view.distances)
-                return value, terms.watched(loss_config)
-
-            values, watched = jax.vmap(one)(group)
-            return jnp.sum(scales * (places < count) * values), watched[0]
-
-        others = views.cameras.shape[0] - 1
-        order = jnp.concatenate([jnp.zeros(1, jnp.int32), 1 + jax.random.permutation(choice_key, others)])
-        order = jnp.pad(order, (0, views_at_once))  # the last group may be cut short
-        count = 1 + plan.extra_views
-
-        def add_group(i: Array, total: Tree) -> Tree:
-            value, watched, grads = total
-            places = i * views_at_once + jnp.arange(views_at_once)
-            group = jax.tree.map(lambda x: x[order[places]], views)
-            (part, first), part_grads = jax.value_and_grad(loss, (0, 1, 2, 3), has_aux=True)(
-                heads, pose, planes, ws, group, places
-            )
-            return value + part, jnp.where(i == 0, first, watched), jax.tree.map(jnp.add, grads, part_grads)
-
-        zero = jnp.zeros(())
-        zeros = (zero, zero, jax.tree.map(jnp.zeros_like, (heads, pose, planes, ws)))
-        groups = (count + views_at_once - 1) // views_at_once
-        value, watched, (d_heads, d_pose, d_planes, d_ws) = jax.lax.fori_loop(0, groups, add_group, zeros)
-        d_backbone, d_code = paint_vjp((d_planes, d_ws, jnp.ones(())))
-        camera = {} if pose is None else {"pose": d_pose + value * plan.pose_pull * (pose - plan.pose)}
-        return (value + penalty, watched), {"code": d_code, "params": {**d_heads, **d_backbone}, **camera}
-
-    return optimisation.run(value_and_grad, _adam(rates), state, key, steps, plan.stop)
+    distances = None if depth_side is None else padded(jnp.zeros((depth_side, depth_side)))
+    return Views(padded(camera), padded(image), padded(jnp.ones(image.shape[:2])), distances)
 
 
 def w_plus(code: Array, generator: Generator) -> Array:
@@ -223,24 +141,158 @@ def w_plus(code: Array, generator: Generator) -> Array:
     return jnp.broadcast_to(code, (generator.config.num_ws, code.shape[-1]))
 
 
-def views_at_once(views_per_step: int) -> int:
-    """Views to render side by side: a processor has work enough with one, and memory for one."""
-    return 1 if jax.default_backend() == "cpu" else 1 + views_per_step
+# ---------------------------------------------------------------------------------------------------------------------
+# The loop
+# ---------------------------------------------------------------------------------------------------------------------
 
 
-def _adam(rates: Callable[[Array], dict[str, Array]]) -> optax.GradientTransformation:
-    """Adam with a learning rate, at each step, for each of the variables' parts."""
+def start(code: Array, params: Tree, pose: Array | None = None) -> FitState:
+    """The state before the first step.
+
+    Args:
+      code: [rows, w_dim], one row for all layers or one for each.
+      params: what is tuned of the generator, see `tuned_weights`.
+      pose: [5] of the input's camera, where that is to be fitted too.
+    """
+    camera = {} if pose is None else {"pose": pose}
+    return adam_loop.start({"code": code, "params": params, **camera}, _adam(None))
+
+
+@functools.partial(jax.jit, static_argnames=("loss_config",), donate_argnames=("state",))
+def run(
+    state: FitState,
+    generator: Generator,
+    views: Views,
+    plan: Plan,
+    w_std: Array,
+    network: Tree | None,
+    key: Array,
+    steps: Array,
+    *,
+    loss_config: LossConfig,
+) -> tuple[FitState, Array]:
+    """Steps of a plan (HFGI3D eq. 1 and 6). Every step sees the input and `plan.extra_views` random pseudo-views.
+
+    Args:
+      state: from `start`, or of the steps before.
+      generator: gives config, buffers, and the parameters that are not tuned.
+      views: what is fitted.
+      plan: how.
+      w_std: [], the standard deviation of w.
+      network: arrays of the loss's network, see `losses.load_network`.
+      key: of the stage.
+      steps: int32 [], how many, `adam_loop.CHUNK` at most.
+      loss_config: which loss.
+
+    Returns:
+      What `adam_loop.run` returns.
+    """
+    chex.assert_shape(views.cameras, (None, 25))
+    chex.assert_equal_shape_prefix([leaf for leaf in views if leaf is not None], 1)
+    chex.assert_equal_shape_prefix([views.images, views.weights], 3)
+    fit = _Fit(generator, views, plan, w_std, network, loss_config)
+    objective = functools.partial(_loss_and_gradient, fit)
+    return adam_loop.run(objective, _adam(plan), state, key, steps, plan.stop)
+
+
+class _Fit(NamedTuple):
+    """The arguments of `run` that no step changes."""
+
+    generator: Generator
+    views: Views
+    plan: Plan
+    w_std: Array
+    network: Tree | None
+    loss_config: LossConfig
+
+
+class _Inputs(NamedTuple):
+    """What a view is rendered from, and what gradients of views are of: parameters of what renders planes, pose [5] of
+    the input's camera or None, planes [3, H, W, C], ws [num_ws, w_dim]."""
+
+    heads: Tree
+    pose: Array | None
+    planes: Array
+    ws: Array
+
+
+def _loss_and_gradient(fit: _Fit, variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
+    """One step's loss, and what the early stop watches; and the gradient of the loss by the variables."""
+    noise_key, order_key = jax.random.split(key)
+    code, pose = variables["code"], variables.get("pose")
+    noise = fit.plan.noise[step] * fit.w_std * jax.random.normal(noise_key, code.shape)
+    backbone, heads = _split(variables["params"])
+    (planes, ws, penalty), backward = jax.vjp(functools.partial(_generate_planes, fit, noise), backbone, code)
+    order = _random_order(order_key, fit)
+    value, watched, gradient = _sum_over_views(fit, _Inputs(heads, pose, planes, ws), order)
+    d_backbone, d_code = backward((gradient.planes, gradient.ws, jnp.ones(())))
+    gradients = {"code": d_code, "params": {**gradient.heads, **d_backbone}}
+    if pose is not None:
+        gradients["pose"] = gradient.pose + value * fit.plan.pose_pull * (pose - fit.plan.pose)
+    return (value + penalty, watched), gradients
+
+
+def _generate_planes(fit: _Fit, noise: Array, backbone: Tree, code: Array) -> tuple[Array, Array, Array]:
+    """The planes and the ws that they are made of, and the penalty on the spread of the code's rows."""
+    ws = w_plus(code + noise, fit.generator)
+    spread = jnp.mean(jnp.square((code - code.mean(0)) / fit.w_std))
+    return tuned_weights.merged(fit.generator, backbone).planes(ws), ws, fit.plan.regularisation * spread
+
+
+def _random_order(key: Array, fit: _Fit) -> Array:
+    """Indices of views [K] in the order of a step: the input first, then all others at random."""
+    others = fit.views.cameras.shape[0] - 1
+    return jnp.concatenate([jnp.zeros(1, jnp.int32), 1 + jax.random.permutation(key, others)])
+
+
+def _sum_over_views(fit: _Fit, inputs: _Inputs, order: Array) -> tuple[Array, Array, _Inputs]:
+    """The loss of a step's views, one after the other, what the early stop watches of the first, and the gradient."""
+
+    def add_view(i: Array, total: Tree) -> Tree:
+        value, watched, gradient = total
+        view = jax.tree.map(lambda x: x[order[i]], fit.views)
+        loss = functools.partial(_view_loss, fit=fit, view=view, place=i)
+        (part, first), part_gradient = jax.value_and_grad(loss, has_aux=True)(inputs)
+        return value + part, jnp.where(i == 0, first, watched), jax.tree.map(jnp.add, gradient, part_gradient)
+
+    zero = jnp.zeros(())
+    start = zero, zero, jax.tree.map(jnp.zeros_like, inputs)
+    return jax.lax.fori_loop(0, 1 + fit.plan.extra_views, add_view, start)
+
+
+def _view_loss(inputs: _Inputs, fit: _Fit, view: Views, place: Array) -> tuple[Array, Array]:
+    """The loss of a view (no leading axes) at a place in a step's order, and what an early stop would watch of it."""
+    if inputs.pose is not None:
+        own = poses.to_camera(inputs.pose, fit.generator.config)
+        view = view._replace(cameras=jnp.where(place == 0, own, view.cameras))
+    made = tuned_weights.merged(fit.generator, inputs.heads).render(inputs.planes, inputs.ws, view.cameras)
+    terms = losses.terms(made["image"], view.images, fit.loss_config, view.weights, fit.network)
+    value = terms.total(fit.loss_config)
+    if view.distances is not None:
+        value += fit.plan.depth_weight * losses.depth_loss(made["ray_distance"], view.distances)
+    scale = jnp.where(place == 0, 1.0, fit.plan.view_weight / jnp.maximum(fit.plan.extra_views, 1))
+    return scale * value, terms.watched()
+
+
+def _adam(plan: Plan | None) -> optax.GradientTransformation:
+    """Adam with the learning rate of a plan, at each step, for each part of the variables. None is enough to start."""
 
     def scale(updates: Tree, state: optax.ScaleByScheduleState, params: Tree = None) -> tuple[Tree, Tree]:
-        per_part = rates(state.count)
-        scaled = {name: jax.tree.map(lambda x: -per_part[name] * x, part) for name, part in updates.items()}  # noqa: B023
-        return scaled, optax.ScaleByScheduleState(state.count + 1)
+        step = state.count
+        pose_rates = plan.camera_rate[step] * jnp.array(poses.PACE)
+        rates = {"code": plan.code_rate[step], "params": plan.weights_rate[step], "pose": pose_rates}
+        scaled = {name: _scaled(-rates[name], part) for name, part in updates.items()}
+        return scaled, optax.ScaleByScheduleState(step + 1)
 
     by_part = optax.GradientTransformation(lambda params: optax.ScaleByScheduleState(jnp.zeros((), jnp.int32)), scale)
     return optax.chain(optax.scale_by_adam(0.9, 0.999), by_part)
 
 
+def _scaled(factor: Array, tree: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: factor * leaf, tree)
+
+
 def _split(params: Tree) -> tuple[Tree, Tree]:
-    """Parameters of what paints the planes, and of what renders them."""
+    """Parameters of what generates the planes, and of what renders them."""
     backbone = {name: part for name, part in params.items() if name == "backbone"}
     return backbone, {name: part for name, part in params.items() if name not in backbone}

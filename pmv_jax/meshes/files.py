@@ -13,9 +13,10 @@ from PIL import Image
 from scipy import ndimage
 
 from pmv_jax.images import to_uint8
-from pmv_jax.meshes.extraction import Mesh, rasterise
+from pmv_jax.meshes.mesh import Mesh
+from pmv_jax.meshes.projection import rasterise
 
-Paint = Callable[[np.ndarray, np.ndarray], np.ndarray]  # points, normals [N, 3] -> colours [N, 3] in [-1, 1]
+ColourAt = Callable[[np.ndarray, np.ndarray], np.ndarray]  # points, normals [N, 3] -> colours [N, 3] in [-1, 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +36,12 @@ class Atlas:
     texture: np.ndarray
 
 
-def bake(mesh: Mesh, paint: Paint, size: int) -> Atlas:
-    """Lays a mesh out flat (xatlas) and paints every texel at its own place on the surface.
+def bake(mesh: Mesh, colour_at: ColourAt, size: int) -> Atlas:
+    """Lays a mesh out flat (xatlas) and gives each texel the colour of its own place on the surface.
 
     Args:
       mesh: what to lay out; with more than some 50,000 faces this takes minutes.
-      paint: gives the colours.
+      colour_at: gives the colours.
       size: side of the texture in pixels.
     """
     source, faces, uv = xatlas.parametrize(mesh.vertices, mesh.faces.astype(np.uint32))
@@ -52,7 +53,7 @@ def bake(mesh: Mesh, paint: Paint, size: int) -> Atlas:
     normal = np.einsum("nk,nkc->nc", weights[covered], mesh.normals[corners])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     texture = np.zeros((size, size, 3), np.float32)
-    texture[covered] = paint(place, normal)
+    texture[covered] = colour_at(place, normal)
     # Beyond the charts' edges their colour goes on, or seams would show where filters reach over them.
     nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
     texture = texture[tuple(nearest)]

@@ -1,14 +1,13 @@
-"""From cameras to frames: rendering in batches of one size; colour, depth and normals as pictures to look at."""
+"""From cameras to frames: one head from many cameras; colour, depth and normals as pictures to look at."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator
 
+import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -18,86 +17,64 @@ from pmv_jax.models.generator import Generator
 Render = Callable[[np.ndarray], dict[str, np.ndarray]]  # as `Inversion.render`
 Progress = Callable[[int, int], None]  # views rendered, of all
 
-BATCH = 4  # views rendered at once: one compiled program for all, and little memory
+BATCH = 4  # views in memory at once
 SMALLEST = 256  # video players and the eye want more pixels than a small generator gives
+
+
+def render(
+    generator: Generator,
+    planes: Array,
+    ws: Array,
+    views: np.ndarray | Array,
+    *,
+    resolution: int | None = None,
+    samples: int = 1,
+) -> dict[str, np.ndarray]:
+    """`Generator.render` of one head from each camera.
+
+    A loop of calls, not a compiled loop: one program serves any number of views, and while it computes one the next
+    is sent on its way.
+
+    Args:
+      generator: with the head's parameters.
+      planes: [3, H, W, C], of `Generator.planes`.
+      ws: w_plus [num_ws, w_dim].
+      views: cameras [V, 25], at least one, at any distance.
+      resolution, samples: see `Generator.render`.
+
+    Returns:
+      image [V, H, W, 3] in about [-1, 1], image_raw [V, n, n, 3], ray_distance [V, n, n].
+    """
+    chex.assert_shape(views, (None, 25))
+    made = [
+        generator.render(planes, ws, camera, resolution=resolution, samples=samples) for camera in np.asarray(views)
+    ]
+    return jax.tree.map(lambda *parts: np.stack(jax.device_get(parts)), *made)
 
 
 def render_views(
     render: Render, views: np.ndarray, progress: Progress | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Image [H, W, 3] in [-1, 1] and z-depth [h, w] of each camera [V, 25], in batches of one size.
+    """Pictures of any number of views, without all of them being in memory.
 
     Args:
-      render: `Inversion.render`, or what `renderer` returns.
+      render: `Inversion.render`, or anything like it.
+      views: cameras [V, 25].
       progress: called with the number of views rendered so far and of all.
+
+    Yields:
+      For each camera the image [H, W, 3] in [-1, 1], and z-depth [n, n] in world units.
     """
-    padded = np.concatenate([views, np.repeat(views[-1:], -len(views) % BATCH, axis=0)])
+    chex.assert_shape(views, (None, 25))
     for start in range(0, len(views), BATCH):
         if progress:
             progress(start, len(views))
-        batch = render(padded[start : start + BATCH])
-        for index in range(min(BATCH, len(views) - start)):
-            depth = _z_depth(batch["ray_distance"][index], padded[start + index])
-            yield np.clip(batch["image"][index], -1, 1), np.asarray(depth, np.float32)
+        part = views[start : start + BATCH]
+        batch = render(part)
+        for image, distance, camera in zip(batch["image"], batch["ray_distance"], part, strict=True):
+            yield np.clip(image, -1, 1), np.asarray(_z_depth(distance, camera), np.float32)
     if progress:
         progress(len(views), len(views))
-
-
-def renderer(generator: Generator, ws: np.ndarray, samples: int = 1) -> Render:
-    """Like `Inversion.render`, for cameras at any distance and with more samples along each ray.
-
-    A generator's bounds along rays hold for the distance that it was trained with; here they move with the camera. The
-    planes are painted once for all calls.
-
-    Args:
-      generator: with the head's parameters.
-      ws: [num_ws, w_dim].
-      samples: factor on the generator's numbers of samples. Fine structure that falls between two samples in one frame
-        and not in the next flickers; twice the samples is the known cure.
-    """
-    config = generator.config
-    rendering = dataclasses.replace(
-        config.rendering,
-        coarse_samples=samples * config.rendering.coarse_samples,
-        fine_samples=samples * config.rendering.fine_samples,
-    )
-    generator = generator.replace(config=dataclasses.replace(config, rendering=rendering))
-    ws = jnp.asarray(ws)
-    planes = jax.jit(generator.planes)(ws)
-    return lambda views: jax.tree.map(np.asarray, _render(generator, planes, ws, jnp.asarray(views)))
-
-
-@jax.jit
-def _render(generator: Generator, planes: Array, ws: Array, views: Array) -> dict[str, Array]:
-    return jax.lax.map(lambda camera: render_view(generator, planes, ws, camera), views)
-
-
-def render_view(generator: Generator, planes: Array, ws: Array, camera: Array) -> dict[str, Array]:
-    """planes [3, H, W, C], ws [num_ws, w_dim], camera [25] at any distance -> image [H, W, 3], ray_distance [n, n]."""
-    features, distance = march(generator, planes, camera, generator.config.rendering.neural_resolution)
-    apply = functools.partial(generator.model.apply, generator.variables)
-    return {"image": apply(features[None], ws[None], method="superresolve")[0], "ray_distance": distance}
-
-
-def march(generator: Generator, planes: Array, camera: Array, size: int) -> tuple[Array, Array]:
-    """Volume rendering from any distance, of as many pixels as are asked for.
-
-    Args:
-      planes: [3, H, W, C] of a head.
-      camera: [25].
-      size: side of the result; the generator's neural resolution is what super-resolution takes.
-
-    Returns:
-      features [size, size, F] in [-1, 1], of which the first three are colour, and ray_distance [size, size].
-    """
-    origins, directions = cameras.rays(camera, size)
-    # Moved away along the rays, so that bounds along them stay what they are.
-    excess = jnp.linalg.norm(origins[0]) - generator.config.camera_radius
-    origins = origins + excess * directions
-    features, distance = generator.model.apply(
-        generator.variables, planes[None], origins[None], directions[None], method="render_rays"
-    )
-    return features.reshape(size, size, -1), distance.reshape(size, size) + excess
 
 
 def shown_size(side: int) -> int:

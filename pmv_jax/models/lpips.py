@@ -41,27 +41,27 @@ class _Conv(NamedTuple):
     padding: int = 1
 
 
-class _Stage(NamedTuple):
+class _Slice(NamedTuple):
     """What lies between two taps: max pooling with stride 2, unless `pool` is 0, then convolutions with ReLU."""
 
     pool: int
     convolutions: tuple[_Conv, ...]
 
 
-_STAGES: dict[Network, tuple[_Stage, ...]] = {
+_SLICES: dict[Network, tuple[_Slice, ...]] = {
     "vgg": (
-        _Stage(0, (_Conv("0", 64), _Conv("2", 64))),
-        _Stage(2, (_Conv("5", 128), _Conv("7", 128))),
-        _Stage(2, (_Conv("10", 256), _Conv("12", 256), _Conv("14", 256))),
-        _Stage(2, (_Conv("17", 512), _Conv("19", 512), _Conv("21", 512))),
-        _Stage(2, (_Conv("24", 512), _Conv("26", 512), _Conv("28", 512))),
+        _Slice(0, (_Conv("0", 64), _Conv("2", 64))),
+        _Slice(2, (_Conv("5", 128), _Conv("7", 128))),
+        _Slice(2, (_Conv("10", 256), _Conv("12", 256), _Conv("14", 256))),
+        _Slice(2, (_Conv("17", 512), _Conv("19", 512), _Conv("21", 512))),
+        _Slice(2, (_Conv("24", 512), _Conv("26", 512), _Conv("28", 512))),
     ),
     "alex": (
-        _Stage(0, (_Conv("0", 64, size=11, stride=4, padding=2),)),
-        _Stage(3, (_Conv("3", 192, size=5, padding=2),)),
-        _Stage(3, (_Conv("6", 384),)),
-        _Stage(0, (_Conv("8", 256),)),
-        _Stage(0, (_Conv("10", 256),)),
+        _Slice(0, (_Conv("0", 64, size=11, stride=4, padding=2),)),
+        _Slice(3, (_Conv("3", 192, size=5, padding=2),)),
+        _Slice(3, (_Conv("6", 384),)),
+        _Slice(0, (_Conv("8", 256),)),
+        _Slice(0, (_Conv("10", 256),)),
     ),
 }
 
@@ -83,8 +83,8 @@ def variable_shapes(network: Network) -> Tree:
     """The variables of a network as `jax.ShapeDtypeStruct`s."""
     of = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
     layers, heads, channels = {}, {}, 3
-    for depth, stage in enumerate(_STAGES[network]):
-        for conv in stage.convolutions:
+    for depth, part in enumerate(_SLICES[network]):
+        for conv in part.convolutions:
             kernel = (conv.size, conv.size, channels, conv.channels)
             layers[conv.name] = {"weight": of(kernel), "bias": of((conv.channels,))}
             channels = conv.channels
@@ -138,10 +138,10 @@ def features(lpips: Lpips, image: Array) -> list[Array]:
     # (image - shift) / scale, with the constants brought together: one rounding less.
     x = (image * jnp.asarray(1 / _SCALE, image.dtype) - jnp.asarray(_SHIFT / _SCALE, image.dtype))[None]
     maps = []
-    for stage in _STAGES[lpips.network]:
-        if stage.pool:
-            x = _max_pool(x, stage.pool)
-        for conv in stage.convolutions:
+    for part in _SLICES[lpips.network]:
+        if part.pool:
+            x = _max_pool(x, part.pool)
+        for conv in part.convolutions:
             x = jax.nn.relu(_convolve(x, layers[conv.name]["weight"], conv) + layers[conv.name]["bias"])
         maps.append(_unit_length(x[0]))
     return maps

@@ -82,8 +82,6 @@ class SynthesisLayer(nn.Module):
         y = ops.modulated_conv(x, weight, style, up=self.up)
         if noise_mode == "const":
             y = y + (noise_const * strength)[..., None]
-        elif noise_mode == "random":
-            y = y + jax.random.normal(self.make_rng("noise"), y.shape[:3] + (1,)) * strength
         if self.spatial_map:
             shape = (self.resolution, self.resolution, self.features)
             y = y + self.param("spatial_map", nn.initializers.normal(0.3), shape)

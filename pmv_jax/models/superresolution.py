@@ -2,7 +2,7 @@
 
 The official modules (8XDC, 8X, 4X, 2X, Deepfp32) are one class here; they differ in sizes, which are config.
 
-On a CPU large images go through a block band by band, and the gradient computes all of a band anew but the result of
+Large images go through a block band by band, and the gradient computes all of a band anew but the result of
 its last convolution: the gradient of a tuning step at the official FFHQ size needs 0.2 GB less, in the same time.
 """
 
@@ -59,12 +59,10 @@ _HALO = 2  # rows beside a band that it sees: one for each convolution
 
 
 def _bands(resolution: int, channels: int) -> int:
-    """Bands to cut an image into: a processor takes 32 MB of features at a time, an accelerator wants all the work.
+    """Bands to cut an image into: 32 MB of features at a time suit a processor, and are enough for an accelerator.
 
     They divide half of the resolution, which is what a block that doubles it is given.
     """
-    if jax.default_backend() != "cpu":
-        return 1
     height = resolution // 2
     return height // ops.rows_of_band(height, 2**22 // (resolution * channels))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
+from jax.ad_checkpoint import checkpoint_name
 
 from pmv_jax import cameras
 from pmv_jax.config import DecoderConfig, GeneratorConfig, NoiseMode
@@ -16,6 +18,8 @@ from pmv_jax.models import ops
 from pmv_jax.models.stylegan2 import FullyConnected, MappingNetwork, SynthesisNetwork
 from pmv_jax.models.superresolution import Superresolution
 from pmv_jax.rendering import triplanes, volume
+
+_SAMPLES_AT_ONCE = 2**19  # on an accelerator; the gradient of one needs about a kilobyte
 
 
 class Decoder(nn.Module):
@@ -66,16 +70,14 @@ class TriPlaneGenerator(nn.Module):
         return self.backbone.mapping(z, camera, truncation_psi, truncation_cutoff)
 
     def planes(self, ws: Array, noise_mode: NoiseMode = "const") -> Array:
-        """ws [B, num_ws, w_dim] -> tri-planes [B, 3, H, W, C]. Noise mode 'random' needs a 'noise' PRNG stream."""
+        """ws [B, num_ws, w_dim] -> tri-planes [B, 3, H, W, C]."""
         image = self.backbone.synthesis(ws, noise_mode)
         batch, height, width, _ = image.shape
         return image.reshape(batch, height, width, 3, -1).transpose(0, 3, 1, 2, 4)
 
     def density(self, planes: Array, points: Array) -> tuple[Array, Array]:
         """Raw density [B, N] (before softplus) and colour features [B, N, F] at world points [B, N, 3]."""
-        cfg = self.config.rendering
-        features = jax.vmap(lambda p, x: triplanes.sample(p, x, cfg.plane_axes, cfg.box_size))(planes, points)
-        colours, densities = self.decoder(features)
+        colours, densities = self._in_fields(lambda field, _, points: field(points), planes, points)
         return densities, colours
 
     def render(self, planes: Array, camera: Array, key: Array | None = None) -> tuple[Array, Array]:
@@ -99,23 +101,20 @@ class TriPlaneGenerator(nn.Module):
     ) -> tuple[Array, Array]:
         """Volume rendering of rays: origins, unit directions [B, R, 3] -> features [B, R, F], ray_distance [B, R]."""
         keys = None if key is None else jax.random.split(key, planes.shape[0])
-        field = self._field(planes)
 
-        def one(plane: Array, origin: Array, direction: Array, key: Array | None) -> tuple[Array, Array]:
-            return volume.render_rays(functools.partial(field, plane), origin, direction, self.config.rendering, key)
+        def one(field: volume.Field, at_once: int, *rays: Array | None) -> tuple[Array, Array]:
+            origins, directions, key = rays
+            return volume.render_rays(field, origins, directions, self.config.rendering, key, at_once)
 
-        return jax.vmap(one)(planes, origins, directions, keys)
+        return self._in_fields(one, planes, origins, directions, keys)
 
-    def median_distance(self, planes: Array, camera: Array, resolution: int) -> Array:
-        """Where the rays of a camera [B, 25] meet the surface (`compositing.median_distance`) -> [B, n, n] at a
-        resolution n of its own, since no network looks at it."""
-        origins, directions = cameras.rays(camera, resolution)
-        field = self._field(planes)
+    def median_distance(self, planes: Array, origins: Array, directions: Array) -> Array:
+        """Where rays meet the surface (`compositing.median_distance`): origins, unit directions [B, R, 3] -> [B, R]."""
 
-        def one(plane: Array, origin: Array, direction: Array) -> Array:
-            return volume.median_distance(functools.partial(field, plane), origin, direction, self.config.rendering)
+        def one(field: volume.Field, at_once: int, *rays: Array) -> Array:
+            return volume.median_distance(field, *rays, self.config.rendering, at_once)
 
-        return jax.vmap(one)(planes, origins, directions).reshape(-1, resolution, resolution)
+        return self._in_fields(one, planes, origins, directions)
 
     def superresolve(self, features: Array, ws: Array) -> Array:
         """Raw features [B, n, n, F] -> image [B, H, W, 3], about [-1, 1], not clipped."""
@@ -135,12 +134,27 @@ class TriPlaneGenerator(nn.Module):
     def __call__(self, z: Array, camera: Array) -> dict[str, Array]:
         return self.synthesis(self.mapping(z, camera), camera)
 
-    def _field(self, planes: Array) -> Callable[[Array, Array], tuple[Array, Array]]:
-        """Colour features and raw densities of points in a plane [3, H, W, C], for use under JAX transformations."""
+    def _in_fields(self, work: Callable[..., Any], planes: Array, *args: Any) -> Any:
+        """`work(field, samples at once, *args)` for one image after the other, each as the device likes it."""
         cfg = self.config.rendering
-        self.decoder(jnp.zeros((1, planes.shape[-1])))  # creates its parameters outside of them
+        size, dtype = planes.shape[2:4], jnp.dtype(self.config.compute_dtype)
+        self.decoder(jnp.zeros((1, planes.shape[-1])))  # creates its parameters outside of JAX transformations
         decode = _pure(self.decoder)
-        return lambda plane, points: decode(triplanes.sample(plane, points, cfg.plane_axes, cfg.box_size))
+
+        def on_processor(planes: Array, *args: Any) -> Any:
+            sample = functools.partial(triplanes.sample, planes, axes=cfg.plane_axes, box_size=cfg.box_size)
+            return work(lambda points: decode(sample(points=points)), volume.SAMPLES_AT_ONCE, *args)
+
+        def on_accelerator(planes: Array, *args: Any) -> Any:
+            table = triplanes.packed(planes)
+            sample = functools.partial(triplanes.sample_packed, axes=cfg.plane_axes, box_size=cfg.box_size, dtype=dtype)
+            features = lambda points: checkpoint_name(sample(table, size, points), volume.FEATURES)  # noqa: E731
+            return work(lambda points: decode(features(points)), _SAMPLES_AT_ONCE, *args)
+
+        def one(group: Any) -> Any:
+            return lax.platform_dependent(*group, cpu=on_processor, default=on_accelerator)
+
+        return lax.map(one, (planes, *args))
 
 
 def _pure(module: nn.Module):

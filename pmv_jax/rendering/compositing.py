@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from pmv_jax.rendering import sampling
+
 
 def weights(densities: Array, distances: Array) -> Array:
     """Compositing weights [R, S - 1] of the intervals between samples.
@@ -50,7 +52,7 @@ def integrate(
     # An interval has the mean colour of its two ends, so a sample counts half of each interval beside it. To
     # bring these few numbers into the samples' order is cheaper than to sort the colours.
     beside = 0.5 * (jnp.pad(w, ((0, 0), (1, 0))) + jnp.pad(w, ((0, 0), (0, 1))))
-    beside = jnp.take_along_axis(beside, places, axis=1)
+    beside = _unpermuted(beside, places)
     colour = jnp.einsum("rs,rsf->rf", beside, colours, precision="highest")
     if white_background:
         colour = colour + 1 - total[:, None]
@@ -71,18 +73,41 @@ def median_distance(densities: Array, distances: Array) -> Array:
     collected = jnp.cumsum(w, axis=-1)
     half = 0.5 * collected[:, -1:]
     index = jnp.argmax(collected >= half, axis=-1, keepdims=True)
-    take = lambda table, index: jnp.take_along_axis(table, index, axis=-1)  # noqa: E731
-    own = take(w, index)
-    share = (half - take(collected, index) + own) / jnp.where(own > 0, own, 1.0)
-    near, far = take(distances, index), take(distances, index + 1)
+    own = sampling.take(w, index)
+    share = (half - sampling.take(collected, index) + own) / jnp.where(own > 0, own, 1.0)
+    near, far = sampling.take(distances, index), sampling.take(distances, index + 1)
     return jnp.where(half > 0, near + share * (far - near), distances[:, -1:])[:, 0]
 
 
 def _sorted(densities: Array, distances: Array) -> tuple[Array, Array, Array]:
     """Places of the samples in the order of distance, and both in it, all [R, S]."""
     places = _places(distances)
-    put = lambda x: jnp.put_along_axis(jnp.zeros_like(x), places, x, axis=1, inplace=False)  # noqa: E731
-    return places, put(densities), put(distances)
+    return places, _permuted(densities, places), _permuted(distances, places)
+
+
+@jax.custom_vjp
+def _permuted(x: Array, places: Array) -> Array:
+    """Puts number s of a row [R, S] where places[r, s], a permutation, says."""
+    return lax.platform_dependent(x, places, tpu=_permute_by_sum, default=_permute)
+
+
+def _permute(x: Array, places: Array) -> Array:
+    return jnp.put_along_axis(jnp.zeros_like(x), places, x, axis=1, inplace=False)
+
+
+def _permute_by_sum(x: Array, places: Array) -> Array:
+    """See `sampling.take`: scatters of single numbers are dearer still."""
+    return jnp.sum(jnp.where(places[:, :, None] == jnp.arange(x.shape[1]), x[:, :, None], 0), axis=1)
+
+
+@jax.custom_vjp
+def _unpermuted(x: Array, places: Array) -> Array:
+    """Undoes `_permuted`."""
+    return sampling.take(x, places)
+
+
+_permuted.defvjp(lambda x, places: (_permuted(x, places), places), lambda places, g: (_unpermuted(g, places), None))
+_unpermuted.defvjp(lambda x, places: (_unpermuted(x, places), places), lambda places, g: (_permuted(g, places), None))
 
 
 def _places(distances: Array) -> Array:

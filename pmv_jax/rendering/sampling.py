@@ -73,8 +73,22 @@ def importance(distances: Array, weights: Array, count: int, key: Array | None =
     above = jnp.sum(cdf[:, None, :] <= u[:, :, None], axis=-1)
     below = jnp.maximum(above - 1, 0)
     above = jnp.minimum(above, density.shape[-1])
-    take = lambda table, index: jnp.take_along_axis(table, index, axis=-1)  # noqa: E731
     low, high = take(cdf, below), take(cdf, above)
     width = jnp.where(high - low < eps, 1.0, high - low)
     left, right = take(bins, below), take(bins, above)
     return left + (u - low) / width * (right - left)
+
+
+def take(table: Array, index: Array) -> Array:
+    """Numbers of each row: table [R, S], index [R, N] -> [R, N]."""
+    return lax.platform_dependent(table, index, tpu=_take_by_sum, default=_take)
+
+
+def _take(table: Array, index: Array) -> Array:
+    return jnp.take_along_axis(table, index, axis=-1)
+
+
+def _take_by_sum(table: Array, index: Array) -> Array:
+    """A TPU gathers no faster than one number at a time; to add up all of a row, times zero or one, takes it less."""
+    chosen = index[:, :, None] == jnp.arange(table.shape[1])
+    return jnp.sum(jnp.where(chosen, table[:, None, :], 0), axis=-1)

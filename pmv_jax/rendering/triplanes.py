@@ -1,4 +1,10 @@
-"""Looking up features of world points on three axis-parallel planes."""
+"""Looking up features of world points on three axis-parallel planes.
+
+Twice, with the same result: `sample` takes the four neighbours of a point one by one, as processors like it. An
+accelerator moves whole rows of 128 numbers, whatever part of a row is wanted, so for it a table is made (`packed`) in
+whose rows the four neighbours lie side by side: a point is one row of each plane, and its weights are applied and its
+neighbours added by matrix products (`sample_packed`).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +12,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from pmv_jax.config import PlaneAxes
+from pmv_jax.rendering import scatter
 
 # For each plane the world axes along its width and its height.
 AXES: dict[str, tuple[tuple[int, int], ...]] = {
@@ -87,3 +95,98 @@ def _corners(position: Array, height: int, width: int) -> list[tuple[Array, Arra
         (first + width + 3, y * (1 - x)),
         (first + width + 4, y * x),
     ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# For accelerators
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def packed(planes: Array) -> Array:
+    """The 2x2 neighbours of every place, side by side: planes [3, H, W, C] -> [3, (H + 2) (W + 2), 4 C].
+
+    Row `row * (W + 2) + column` has the pixels (row - 1, column - 1), (row - 1, column), (row, column - 1) and
+    (row, column), zeros outside.
+    """
+    _, height, width, channels = planes.shape
+    padded = jnp.pad(planes, ((0, 0), (1, 2), (1, 2), (0, 0)))
+    shifted = [padded[:, i : i + height + 2, j : j + width + 2] for i in (0, 1) for j in (0, 1)]
+    return jnp.concatenate(shifted, axis=-1).reshape(3, (height + 2) * (width + 2), 4 * channels)
+
+
+def sample_packed(
+    table: Array, size: tuple[int, int], points: Array, axes: PlaneAxes, box_size: float, dtype: jnp.dtype
+) -> Array:
+    """`sample` by a table of `packed`, of planes with `size` pixels (H, W); products are of numbers in `dtype`, and so
+    is the result."""
+    x, y, z = jnp.split(points.reshape(-1, 3).T / box_size + 0.5, 3)
+    positions = jnp.stack([jnp.concatenate([(x, y, z)[axis] for axis in pair]) for pair in AXES[axes]])
+    return _sample_packed(table, positions, size, jnp.dtype(dtype)).T.reshape(*points.shape[:-1], -1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _sample_packed(table: Array, positions: Array, size: tuple[int, int], dtype: jnp.dtype) -> Array:
+    """table [3, cells, 4 C] at positions [3, 2, N] -> [C, N], with the points along the lanes."""
+    cells, weights = _cells(positions, size)
+    return _product(_fold(table, dtype), _rows(table, cells, dtype) * _spread(weights, table, dtype), (0, 1))
+
+
+def _sample_packed_forward(
+    table: Array, positions: Array, size: tuple[int, int], dtype: jnp.dtype
+) -> tuple[Array, tuple[Array, Array]]:
+    return _sample_packed(table, positions, size, dtype), (table, positions)
+
+
+def _sample_packed_backward(
+    size: tuple[int, int], dtype: jnp.dtype, residuals: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+    table, positions = residuals
+    (cells, weights), to_positions = jax.vjp(lambda positions: _cells(positions, size), positions)
+    d_table = scatter.add_cells(table.shape[1], cells, weights, g).astype(table.dtype)
+    rows = _rows(table, cells, dtype) * _product(g, _fold(table, dtype), (0, 1))
+    d_weights = _product(_corners_of(table, dtype), rows, (1, 1))
+    no_cells = np.zeros(cells.shape, jax.dtypes.float0)
+    return d_table, to_positions((no_cells, d_weights.astype(weights.dtype)))[0]
+
+
+_sample_packed.defvjp(_sample_packed_forward, _sample_packed_backward)
+
+
+def _cells(positions: Array, size: tuple[int, int]) -> tuple[Array, Array]:
+    """Rows of the table [3, N] and the weights of their corners [12, N], three planes with four corners each, which
+    add up to one."""
+    height, width = size
+    x = jnp.clip(positions[:, 0] * width + 0.5, 0.0, width + 1.0)
+    y = jnp.clip(positions[:, 1] * height + 0.5, 0.0, height + 1.0)
+    column, row = x.astype(jnp.int32), y.astype(jnp.int32)
+    x, y = x - column, y - row
+    weights = jnp.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x], axis=1)
+    return row * (width + 2) + column, weights.reshape(12, -1) / 3
+
+
+def _rows(table: Array, cells: Array, dtype: jnp.dtype) -> Array:
+    """The cells [3, N] of three planes side by side [N, 12 C]."""
+    pairs = zip(table.astype(dtype), cells, strict=True)
+    return jnp.concatenate([plane.at[cell].get(mode="promise_in_bounds") for plane, cell in pairs], axis=-1)
+
+
+def _spread(weights: Array, table: Array, dtype: jnp.dtype) -> Array:
+    """The weights [12, N] of corners as those of the numbers in a row [N, 12 C]."""
+    return _product(weights.astype(dtype), _corners_of(table, dtype), (0, 0))
+
+
+def _corners_of(table: Array, dtype: jnp.dtype) -> Array:
+    """[12, 12 C]: 1 where a number of a row belongs to a corner."""
+    return jnp.repeat(jnp.eye(12, dtype=dtype), table.shape[-1] // 4, axis=1)
+
+
+def _fold(table: Array, dtype: jnp.dtype) -> Array:
+    """[12 C, C]: adds the corners of all planes."""
+    return jnp.tile(jnp.eye(table.shape[-1] // 4, dtype=dtype), (12, 1))
+
+
+def _product(a: Array, b: Array, contracted: tuple[int, int]) -> Array:
+    """Sum over one axis of each matrix, exact for float32."""
+    precision = "highest" if a.dtype == jnp.float32 else None
+    dimensions = (((contracted[0],), (contracted[1],)), ((), ()))
+    return lax.dot_general(a, b, dimensions, precision=precision, preferred_element_type=a.dtype)

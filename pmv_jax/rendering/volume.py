@@ -7,6 +7,7 @@ official FFHQ size the gradient needs 0.3 GB in place of 2.1, and the picture is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +18,18 @@ from jax import Array
 from pmv_jax.config import RenderingConfig
 from pmv_jax.rendering import compositing, sampling
 
+FEATURES = "features"
+SAMPLES_AT_ONCE = 2**18  # of a group, on a processor: they fit its cache
 Field = Callable[[Array], tuple[Array, Array]]  # points [..., 3] -> colours [..., F] in [0, 1], raw densities [...]
 
 
 def render_rays(
-    field: Field, origins: Array, directions: Array, config: RenderingConfig, key: Array | None = None
+    field: Field,
+    origins: Array,
+    directions: Array,
+    config: RenderingConfig,
+    key: Array | None = None,
+    at_once: int = SAMPLES_AT_ONCE,
 ) -> tuple[Array, Array]:
     """Renders the rays of one image.
 
@@ -29,6 +37,7 @@ def render_rays(
       field: the scene.
       origins, directions: [R, 3]; directions are unit vectors.
       key: jitters the samples; None takes the deterministic ones.
+      at_once: how many samples a group of rays may have.
 
     Returns:
       features [R, F] in [-1, 1] and ray_distance [R].
@@ -40,18 +49,20 @@ def render_rays(
         samples = _sample(field, origins, directions, coarse, config, key)
         return compositing.integrate(*samples, white_background=config.white_background)
 
-    colour, distance = _in_groups(render, origins, directions, coarse, config, fine_key)
+    colour, distance = _in_groups(render, origins, directions, coarse, config, fine_key, at_once)
     return colour, jnp.clip(distance, coarse.min(), coarse.max())  # fine samples lie between coarse ones
 
 
-def median_distance(field: Field, origins: Array, directions: Array, config: RenderingConfig) -> Array:
+def median_distance(
+    field: Field, origins: Array, directions: Array, config: RenderingConfig, at_once: int = SAMPLES_AT_ONCE
+) -> Array:
     """Where rays meet the surface [R], see `compositing.median_distance`; arguments as of `render_rays`."""
 
     def find(*group: Array | None) -> Array:
         *rays, key = group
         return compositing.median_distance(*_sample(field, *rays, config, key)[1:])
 
-    return _in_groups(find, origins, directions, _coarse(origins, directions, config, None), config, None)
+    return _in_groups(find, origins, directions, _coarse(origins, directions, config, None), config, None, at_once)
 
 
 def _coarse(origins: Array, directions: Array, config: RenderingConfig, key: Array | None) -> Array:
@@ -85,24 +96,21 @@ def _in_groups(
     coarse: Array,
     config: RenderingConfig,
     key: Array | None,
+    at_once: int,
 ) -> Any:
-    """Calls `render(origins, directions, coarse, key)` for a group of rays after the other."""
+    """Calls `render(origins, directions, coarse, key)` for a group of rays after the other. The gradient computes a
+    group anew, but for what a field has named FEATURES."""
     rays = len(coarse)
-    count = -(-rays * (config.coarse_samples + config.fine_samples) // _samples_at_once())
+    size = 2 ** int(math.log2(max(1, at_once // (config.coarse_samples + config.fine_samples))))
+    count = -(-rays // size)
     if count == 1:
         return render(origins, directions, coarse, key)
-    size = -(-rays // count)
     pad = lambda x: jnp.pad(x, ((0, count * size - rays), (0, 0)), mode="edge")  # noqa: E731
     groups = [pad(x).reshape(count, size, -1) for x in (origins, directions, coarse)]
     keys = None if key is None else jax.random.split(key, count)
-    one = jax.checkpoint(lambda group: render(*group), prevent_cse=False)
+    policy = jax.checkpoint_policies.save_only_these_names(FEATURES)
+    one = jax.checkpoint(lambda group: render(*group), prevent_cse=False, policy=policy)
     return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[:rays], jax.lax.map(one, (*groups, keys)))
-
-
-def _samples_at_once() -> int:
-    """Samples of a group: what fits the cache of a processor, and little memory of an accelerator, which wants more
-    work at a time."""
-    return 2**18 if jax.default_backend() == "cpu" else 2**21
 
 
 def _points(origins: Array, directions: Array, distances: Array) -> Array:

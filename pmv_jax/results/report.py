@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pmv_jax import images
-from pmv_jax.meshes.extraction import Mesh
+from pmv_jax.meshes.mesh import Mesh
 
 LARGEST_FRAME = 512  # pixels of a side in the page; what is larger is scaled down
 _LARGEST_THUMBNAIL = 256

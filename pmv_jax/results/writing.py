@@ -21,8 +21,10 @@ from pmv_jax.errors import InputError
 from pmv_jax.evaluation import metrics
 from pmv_jax.images import video
 from pmv_jax.inversion.result import Inversion
-from pmv_jax.meshes import extraction as meshing
+from pmv_jax.meshes import extraction
 from pmv_jax.meshes import files as mesh_files
+from pmv_jax.meshes.colouring import RenderedView
+from pmv_jax.meshes.mesh import Mesh, decimate
 from pmv_jax.models import frames
 from pmv_jax.models import lpips as perceptual
 from pmv_jax.results import report
@@ -66,7 +68,7 @@ def write_result(
     rendered = frames.render_views(inversion.render, cameras, progress)
 
     reconstruction, depth = next(rendered)
-    turned = [meshing.View(*next(rendered), camera) for camera in grid]
+    turned = [RenderedView(*next(rendered), camera) for camera in grid]
     size = frames.shown_size(len(image))
     video.write_video(directory / "orbit.mp4", [frames.scale(view, size) for view, _ in rendered], ORBIT_FPS)
 
@@ -92,7 +94,7 @@ def write_result(
         normals=images.resize(normals, image.shape[:2]),
         turntable=report.Turntable(YAWS, PITCHES, [view.image for view in turned]),
         pseudo_views=pseudo_views,
-        mesh=None if mesh is None else meshing.decimate(mesh, REPORT_FACES),
+        mesh=None if mesh is None else decimate(mesh, REPORT_FACES),
         losses={stage.name: stage.losses for stage in inversion.stages},
         figures=figures,
         config=config,
@@ -164,7 +166,7 @@ def orbit_cameras(inversion: Inversion) -> np.ndarray:
 
 
 def _views_sheet(
-    image: np.ndarray, reconstruction: np.ndarray, depth: np.ndarray, turned: list[meshing.View]
+    image: np.ndarray, reconstruction: np.ndarray, depth: np.ndarray, turned: list[RenderedView]
 ) -> np.ndarray:
     directions = [(yaw, pitch) for pitch in PITCHES for yaw in YAWS]
     at = {direction: view.image for direction, view in zip(directions, turned, strict=True)}
@@ -174,15 +176,15 @@ def _views_sheet(
     return images.contact_sheet([top, yaws, pitches], _SHEET_WIDTH)
 
 
-def _mesh(inversion: Inversion, turned: list[meshing.View]) -> meshing.Mesh | None:
+def _mesh(inversion: Inversion, turned: list[RenderedView]) -> Mesh | None:
     """The head's mesh, coloured by the views at the grid's middle and ends; None, with a warning, without a surface."""
     middle, front = len(PITCHES) // 2, len(YAWS) // 2
     row = turned[middle * len(YAWS) : (middle + 1) * len(YAWS)]
     views = [row[front], *row[::2], turned[front], turned[-1 - front]]
-    look_up = meshing.field(inversion.generator, inversion.ws)
+    look_up = extraction.field(inversion.generator, inversion.planes)
     try:
         box_size = inversion.generator.config.rendering.box_size
-        return meshing.head_mesh(look_up, views, resolution=MESH_RESOLUTION, box_size=box_size)
+        return extraction.head_mesh(look_up, views, resolution=MESH_RESOLUTION, box_size=box_size)
     except InputError as error:
         warnings.warn(f"no mesh.glb: {error}", stacklevel=2)
         return None

@@ -129,7 +129,7 @@ DEVICES = """
 import re, sys
 sys.path.insert(0, "tests")
 import jax, numpy as np
-import test_batch as t
+from tests.batch import test_slots as t
 from pmv_jax.inversion import batch
 jax.config.update("jax_disable_most_optimizations", True)
 assert jax.device_count() == 8

@@ -25,18 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 
 from pmv_jax.checkpoints import eg3d as eg3d_import
-from pmv_jax.commandline import run as entry
+from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.run import command
 from pmv_jax.errors import InputError
 from tests.checkpoints import fake_torch_files as fake
 
-_CASES = flags.DEFINE_integer("cases", 10_000, "How many files to try.", lower_bound=1)
-_FIRST = flags.DEFINE_integer("first", 0, "Number of the first case; each is determined by its number.", lower_bound=0)
-_SEED_FILE = flags.DEFINE_string("seed_file", None, "Mutate this checkpoint instead of small ones.")
-_ONLY = flags.DEFINE_integer("only", None, "Run this one case and let its exception through.", lower_bound=0)
-flags.declare_key_flag("help")
+FLAGS = Flags()
+_CASES = FLAGS.integer("cases", 10_000, "How many files to try.", least=1)
+_FIRST = FLAGS.integer("first", 0, "Number of the first case; each is determined by its number.", least=0)
+_SEED_FILE = FLAGS.string("seed_file", None, "Mutate this checkpoint instead of small ones.")
+_ONLY = FLAGS.integer("only", None, "Run this one case and let its exception through.", least=0)
 
 TIME_LIMIT = 10.0  # seconds a case
 MEMORY_LIMIT = 1 << 30  # bytes, beyond twice the file
@@ -205,6 +205,7 @@ def shapes_of(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     return tree
 
 
+@command(FLAGS)
 def main() -> None:
     seeds = [Path(_SEED_FILE.value).read_bytes()] if _SEED_FILE.value else small_seeds()
     largest = max(map(len, seeds))
@@ -276,4 +277,4 @@ def _peak_memory() -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    sys.exit(main())

@@ -1,19 +1,21 @@
 """LPIPS weights, from files as torchvision and lpips write them; what is said of files that do not fit."""
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from test_perceptual import heads, pictures, rule_backbone
 
 from pmv_jax.checkpoints import lpips as lpips_weights
 from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError
+from pmv_jax.inversion import losses
 from pmv_jax.models import lpips as perceptual
+from tests import command
 from tests.checkpoints import fake_torch_files as fake
+from tests.models.test_lpips import heads, pictures, rule_backbone
+from tools import convert_lpips
 
 
 def torch_file(tensors, file_format=fake.zip_file):
@@ -24,8 +26,7 @@ def torch_file(tensors, file_format=fake.zip_file):
 
 
 def convert(*args):
-    command = [sys.executable, "-m", "tools.convert_lpips", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return command.run(convert_lpips.main, Path.cwd(), *args)
 
 
 @pytest.fixture(scope="module")
@@ -125,16 +126,17 @@ def test_no_weights_are_configured_by_default():
 
 
 def test_lpips_without_weights_says_what_to_do():
-    with pytest.raises(InputError, match="python -m tools.convert_lpips.*loss.lpips_weights=DIR"):
-        lpips_weights.configured(LossConfig(perceptual="lpips_vgg"))
+    with pytest.raises(InputError, match="torchvision's vgg16.*python -m tools.convert_lpips.*loss.lpips_weights=DIR"):
+        losses.load_network(LossConfig(perceptual="lpips_vgg"))
 
 
 def test_configured_weights_are_loaded_and_must_be_of_the_loss(converted):
     assert lpips_weights.configured(LossConfig(lpips_weights=str(converted))).network == "alex"
-    ours = lpips_weights.configured(LossConfig(perceptual="lpips_alex", lpips_weights=str(converted)))
-    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(ours))
+    assert losses.load_network(LossConfig(lpips_weights=str(converted))) is None  # for metrics alone
+    ours = losses.load_network(LossConfig(perceptual="lpips_alex", lpips_weights=str(converted)))
+    assert ours.network == "alex" and all(isinstance(x, jax.Array) for x in jax.tree.leaves(ours))
     with pytest.raises(InputError, match="weights of LPIPS with alex, but loss.perceptual is lpips_vgg"):
-        lpips_weights.configured(LossConfig(perceptual="lpips_vgg", lpips_weights=str(converted)))
+        losses.load_network(LossConfig(perceptual="lpips_vgg", lpips_weights=str(converted)))
 
 
 def test_directories_without_lpips_weights_are_refused(tmp_path):

@@ -7,9 +7,8 @@ import io
 import json
 import os
 import pickle
-import subprocess
-import sys
 import zipfile
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -18,8 +17,10 @@ import pytest
 from pmv_jax.checkpoints import eg3d as eg3d_import
 from pmv_jax.checkpoints import inert_pickle, tensor_files
 from pmv_jax.errors import InputError
+from tests import command
 from tests.checkpoints import fake_torch_files as fake
 from tests.checkpoints import fuzz_eg3d_import as fuzz
+from tools import convert_eg3d
 
 SPEC = {"init": fake.INIT, "rendering_kwargs": fake.RENDERING, "neural_rendering_resolution": 32}
 
@@ -456,8 +457,7 @@ def test_a_missing_spec_is_refused(tmp_path):
 
 
 def _convert(*args):
-    command = [sys.executable, "-m", "tools.convert_eg3d", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return command.run(convert_eg3d.main, Path.cwd(), *args)
 
 
 def test_command_converts(tmp_path):

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -173,3 +174,10 @@ def test_incomplete_directories_are_refused(saved, tmp_path):
     (saved / "generator.json").write_text("{")
     with pytest.raises(InputError, match="generator.json: cannot be read"):
         checkpoints.load_generator(saved)
+
+
+def test_without_a_directory_it_is_the_demo_generator():
+    demo = Path(__file__).parents[2] / "weights" / "demo"
+    found, expected = checkpoints.load_generator(), checkpoints.load_generator(demo)
+    assert found.config == expected.config
+    jax.tree.map(np.testing.assert_array_equal, found.variables, expected.variables)

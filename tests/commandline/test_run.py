@@ -1,119 +1,172 @@
-"""The wrapper of all commands, seen from outside: small programs run as a user's shell runs them."""
+"""What makes a function a command: mostly called here, and from outside where the process itself is what matters."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PROGRAM = '''"""Does a thing.
-
-    usage: program --count N
-"""
-import resource, sys
-from pathlib import Path
-from absl import flags
-from pmv_jax.commandline import run as entry
+from pmv_jax.commandline import exit_codes
+from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.run import command
 from pmv_jax.errors import InputError, NumericalError
+from tests.command import Done, run
 
-COUNT = flags.DEFINE_integer("count", 1, "How often.")
-flags.adopt_module_key_flags(entry)
-
-def main():
-    {body}
-
-entry.run(main)
-'''
+ROOT = Path(__file__).parents[2]
 
 
-def start(tmp_path, body, *arguments, **environment):
-    (tmp_path / "program.py").write_text(PROGRAM.format(body=body))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path), **environment}
-    environment = {name: value for name, value in environment.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    return subprocess.Popen(
-        [sys.executable, "program.py", *arguments],
-        cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def call(folder: Path, body, *arguments: str) -> Done:
+    """Runs a command that prints its flags and does what `body` does; its help is the docstring of this module."""
+    flags = Flags()
+    count, changes, seed = flags.integer("count", 1, "How often."), flags.changes(), flags.seed()
+
+    @command(flags)
+    def main():
+        print(count.value, changes.value, seed.value, flags.given())
+        return body()
+
+    main.__wrapped__.__module__ = __name__
+    return run(main, folder, *arguments)
 
 
-def run(tmp_path, body, *arguments, **environment):
-    process = start(tmp_path, body, *arguments, **environment)
-    stdout, stderr = process.communicate(timeout=60)
-    return process.returncode, stdout, stderr
+def raising(error: BaseException):
+    def body():
+        raise error
+
+    return body
+
+
+def nothing() -> None:
+    pass
+
+
+def test_flags_arrive(tmp_path):
+    done = call(tmp_path, nothing, "--count=3", "--set", "a=1", "--set", "b=2")
+    assert done == (0, "3 ['a=1', 'b=2'] None ['count', 'set']\n", "")
+    assert call(tmp_path, lambda: exit_codes.SOME_FAILED).returncode == 3
+
+
+def test_a_second_call_knows_nothing_of_the_first(tmp_path):
+    flags = Flags()
+    number, words = flags.integer("number", 1, ""), flags.strings("word", "")
+    main = command(flags)(lambda: print(number.value, words.value, flags.given()))
+    assert run(main, tmp_path, "--number=2", "--word=a").stdout == "2 ['a'] ['number', 'word']\n"
+    assert run(main, tmp_path, "--word=b").stdout == "1 ['b'] ['word']\n"
+    assert run(main, tmp_path).stdout == "1 [] []\n"
 
 
 def test_help(tmp_path):
-    code, stdout, stderr = run(tmp_path, "raise AssertionError", "--help")
+    code, stdout, stderr = call(tmp_path, raising(AssertionError()), "--help")
     assert (code, stderr) == (0, "")
-    assert "usage: program --count N" in stdout and "--count " in stdout and "--seed" in stdout
-    assert "verbosity" not in stdout and len(stdout.splitlines()) < 30
+    assert stdout.startswith(__doc__.strip()) and stdout.count("--count ") == 1 and "--seed" in stdout
+    assert "verbosity" not in stdout and len(stdout.splitlines()) < 12
 
 
-SHOW_CACHE = "import jax; print(COUNT.value, entry.SET.value, jax.config.jax_compilation_cache_dir)"
+def write_to_a_full_disk():
+    Path("/dev/full").write_text("x")
 
 
-def test_success_passes_flags_and_sets_the_compilation_cache(tmp_path):
-    arguments = "--count=3", "--set", "a=1", "--set", "b=2"
-    code, stdout, stderr = run(tmp_path, SHOW_CACHE, *arguments, XDG_CACHE_HOME=str(tmp_path))
-    assert (code, stdout, stderr) == (0, f"3 ['a=1', 'b=2'] {tmp_path}/pmv_jax/xla\n", "")
-
-
-def test_cache_that_cannot_be_made_is_no_error(tmp_path):
-    (tmp_path / "file").touch()
-    code, stdout, stderr = run(tmp_path, SHOW_CACHE, XDG_CACHE_HOME=f"{tmp_path}/file")
-    assert (code, stdout, stderr) == (0, "1 [] None\n", "")
+def write_more_than_allowed():
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        Path("a").write_text("x" * 99)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize(
     ("body", "arguments", "message"),
     [
-        ("pass", ["--cuont=1"], "'cuont'. Did you mean: count"),
-        ("pass", ["--count=x"], "--count=x"),
-        ("pass", ["--seed=-1"], "--seed=-1"),
-        ("pass", ["--count"], "count"),
-        ("pass", ["extra"], "unexpected argument 'extra'"),
-        ("raise InputError('image a.png: is empty')", [], "image a.png: is empty"),
-        ("raise NumericalError('loss is NaN')", [], "loss is NaN"),
-        ("Path('/dev/full').write_text('x')", [], "No space left on device"),
-        ("raise RuntimeError('ts: No space left on device [x]')", [], "No space left on device"),
-        ("Path('x' * 300).touch()", [], "File name too long"),
-        ("resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); Path('a').write_text('x' * 99)", [], "File too large"),
+        (nothing, ["--cuont=1"], "'cuont'. Did you mean: count"),
+        (nothing, ["--count=x"], "--count=x"),
+        (nothing, ["--seed=-1"], "--seed=-1"),
+        (nothing, ["--count"], "count"),
+        (nothing, ["--force"], "Unknown command line flag 'force'"),
+        (nothing, ["extra"], "unexpected argument 'extra'"),
+        (raising(InputError("image a.png: is\nempty")), [], "image a.png: is empty"),
+        (raising(NumericalError("loss is NaN")), [], "loss is NaN"),
+        (write_to_a_full_disk, [], "No space left on device"),
+        (raising(RuntimeError("ts: No space left on device [x]")), [], "No space left on device"),
+        (lambda: Path("x" * 300).touch(), [], "File name too long"),
+        (write_more_than_allowed, [], "File too large"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, body, arguments, message):
-    code, stdout, stderr = run(tmp_path, body, *arguments)
-    assert (code, stdout) == (2, "")
+    code, stdout, stderr = call(tmp_path, body, *arguments)
+    assert code == 2 and (stdout == "" or not arguments)
     assert len(stderr.splitlines()) == 1 and stderr.startswith("error: ") and message in stderr
 
 
-def test_warnings_are_one_line(tmp_path):
-    _, _, stderr = run(tmp_path, "import warnings; warnings.warn('the image\\n is wide')")
-    assert stderr == "warning: the image is wide\n"
+def test_warnings_are_one_line_while_the_command_runs(tmp_path):
+    before = warnings.showwarning
+    done = call(tmp_path, lambda: warnings.warn("the image\n is wide", stacklevel=1))
+    assert done.stderr == "warning: the image is wide\n" and warnings.showwarning is before
 
 
 def test_defects_keep_their_traceback(tmp_path):
-    code, _, stderr = run(tmp_path, "[][0]")
-    assert code == 1 and "Traceback" in stderr and "IndexError" in stderr
+    with pytest.raises(IndexError):
+        call(tmp_path, lambda: [][0])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_is_exit_code_75(tmp_path, number):
-    # Where the tests themselves run in the background of a shell, children inherit that Ctrl-C is ignored.
-    listen = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    process = start(tmp_path, listen + "print('ready', flush=True); time.sleep(60)")
+    # Where the tests themselves run in the background of a shell, they inherit that Ctrl-C is ignored.
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        done = call(tmp_path, lambda: os.kill(os.getpid(), number))
+        assert signal.getsignal(signal.SIGTERM) == handlers[signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGINT, handlers[signal.SIGINT])
+    assert done.returncode == 75 and "--resume" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A process of its own
+# ---------------------------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import sys
+from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.run import command
+
+@command(Flags())
+def main():
+    {body}
+
+sys.exit(main())
+"""
+SHOW_CACHE = "import jax; print(jax.config.jax_compilation_cache_dir)"
+
+
+def start(folder: Path, body: str, *arguments: str, **environment: str) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(folder), **environment}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(body=body), *arguments],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_the_compilation_cache_is_set(tmp_path):
+    process = start(tmp_path, SHOW_CACHE, XDG_CACHE_HOME=str(tmp_path))
+    assert process.communicate(timeout=60) == (f"{tmp_path}/pmv_jax/xla\n", "")
+
+
+def test_cache_that_cannot_be_made_is_no_error(tmp_path):
+    (tmp_path / "file").touch()
+    process = start(tmp_path, SHOW_CACHE, XDG_CACHE_HOME=f"{tmp_path}/file")
+    assert process.communicate(timeout=60) == ("None\n", "") and process.returncode == 0
+
+
+def test_a_batch_systems_stop_is_exit_code_75(tmp_path):
+    process = start(tmp_path, "import time; print('ready', flush=True); time.sleep(60)")
     assert process.stdout.readline() == "ready\n"
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 75 and "--resume" in stderr and len(stderr.splitlines()) == 1
-
-
-def test_flags_that_a_command_does_not_take_are_refused(tmp_path):
-    program = PROGRAM.replace("adopt_module_key_flags(entry)", "declare_key_flag('force')")
-    (tmp_path / "program.py").write_text(program.format(body="pass"))
-    for arguments, code in ((["--force"], 0), (["--seed=1"], 2), (["--help"], 0)):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "program.py", *arguments]
-        assert subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True).returncode == code

@@ -1,13 +1,14 @@
-"""The recipes in configs/ load, and are what they say."""
+"""The recipes in configs/ load, are what they say, and say only what differs."""
 
+import dataclasses
+import runpy
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from pmv_jax import cameras
-from pmv_jax.config import GeneratorConfig, InversionConfig, from_dict, load_recipe, override, to_dict
-from pmv_jax.inversion import pseudo_views, tuning
+from pmv_jax import config as config_lib
+from pmv_jax.config import InversionConfig, Settings, from_dict, load_recipe, override, to_dict
+from pmv_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs").glob("*.py"))
@@ -16,33 +17,57 @@ RECIPES = sorted((ROOT / "configs").glob("*.py"))
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_loads(path):
     config = load_recipe(path)
-    assert from_dict(InversionConfig, to_dict(config)) == config  # every value is of its field's type
-    hash(config)  # as a static argument of compiled functions has to be
+    assert from_dict(InversionConfig, to_dict(config)) == config
+    assert hash(config) == hash(load_recipe(path))  # as a static argument of compiled functions has to be
     assert override(config, ["tuning.steps=3"]).tuning.steps == 3
     assert f"--config configs/{path.name}" in path.read_text()
 
 
-def test_demo_recipe_is_the_default():
-    assert load_recipe(ROOT / "configs" / "demo.py") == InversionConfig()
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_says_only_what_differs(path, monkeypatch):
+    """No argument that a recipe gives to a group of settings is that setting's default."""
+    said = []
+
+    def watched(cls: type[Settings]):
+        def make(**values):
+            defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+            said.extend(f"{cls.group}.{name}={value}" for name, value in values.items() if defaults[name] == value)
+            return cls(**values)
+
+        return make
+
+    for name, cls in vars(config_lib).items():
+        if isinstance(cls, type) and issubclass(cls, Settings) and cls not in (Settings, InversionConfig):
+            monkeypatch.setattr(config_lib, name, watched(cls))
+    assert runpy.run_path(str(path))["config"]() == load_recipe(path)
+    assert said == []
+
+
+def test_demo_recipe_is_the_default_and_shows_how_to_change_it():
+    path = ROOT / "configs" / "demo.py"
+    assert load_recipe(path) == InversionConfig()
+    (example,) = (line.strip() for line in path.read_text().splitlines() if "return InversionConfig(tuning" in line)
+    changed = eval(example.removeprefix("return "), dict(vars(config_lib)))
+    assert changed != InversionConfig() and changed.latent == InversionConfig().latent
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("config = 3", "TypeError"),
+        ("def config(): return {}", "must return a pmv_jax.config.InversionConfig"),
+        ("from pmv_jax.config import *\ndef config(): return InversionConfig(seed=-1)", "setting seed: -1 is not"),
+    ],
+)
+def test_files_that_are_no_recipes(tmp_path, text, message):
+    (tmp_path / "recipe.py").write_text(text)
+    with pytest.raises(InputError, match=f"--config .*recipe.py: .*{message}"):
+        load_recipe(tmp_path / "recipe.py")
+    with pytest.raises(InputError, match="no such file"):
+        load_recipe(tmp_path / "other.py")
 
 
 def test_readme_of_the_weights_names_recipes_that_exist():
     text = (ROOT / "weights" / "README.md").read_text()
     named = {word.strip("`|.,)") for word in text.split() if "configs/" in word}
     assert named and all((ROOT / name).is_file() for name in named)
-
-
-def test_pseudo_view_cameras_of_the_paper():
-    config, frontal = load_recipe(ROOT / "configs" / "hfgi3d_paper.py"), cameras.look_at(0.0, 0.0)
-    ours = cameras.split(pseudo_views.view_cameras(frontal, config.pseudo_views, GeneratorConfig()))[0]
-    with np.load(Path(__file__).parents[1] / "data" / "cameras.npz") as values:
-        theirs = np.float32(values["pseudo_view_cam2world"])
-    # Its code takes 3.14 for pi: at the end of the round, 2.7 * 0.35 * 0.0031 units beside ours.
-    np.testing.assert_allclose(ours, theirs, atol=5e-3)
-
-
-def test_rate_of_the_paper_is_constant():
-    config = load_recipe(ROOT / "configs" / "hfgi3d_paper.py").joint
-    plan = tuning.joint_plan(config)
-    np.testing.assert_allclose(plan.weights_rate[: config.steps], 3e-4)
-    assert not np.any(plan.weights_rate[config.steps :]) and not np.any(plan.code_rate) and plan.extra_views == 1

@@ -1,29 +1,25 @@
 """`python -m pmv_jax.align` on a folder with a good photograph, one turned and shrunk, and what is none."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pmv_jax.align import crop_names
 from pmv_jax.cameras import roll_of, yaw_pitch
 from pmv_jax.cameras.files import load_camera
+from pmv_jax.commands.align import crop_names, main
 from pmv_jax.faces import alignment, detection
+from tests import command
 
 ROOT = Path(__file__).parents[2]
 PORTRAIT = ROOT / "weights" / "demo" / "portrait.png"
 needs_weights = pytest.mark.skipif(not detection.is_available(), reason="needs pip install 'pmv_jax[face]'")
 
 
-def align(cwd: Path, *arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pmv_jax.align", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+def align(folder: Path, *arguments: object) -> command.Done:
+    return command.run(main, folder, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +85,7 @@ def test_way_back_into_the_photograph(album):
         ("--images in --out crops", "holds no .png"),
         ("--images in --out in", "exists"),
         ("--images in --out crops --size 3", "--size=3"),
-        ("--images in --out crops --seed 3", "--seed is no flag of this command"),
+        ("--images in --out crops --seed 3", "Unknown command line flag 'seed'"),
     ],
 )
 def test_bad_input(tmp_path, arguments, message):

@@ -1,29 +1,25 @@
-"""`python -m pmv_jax.edit` as a user runs it, from another folder, on an inversion small enough for that."""
+"""`python -m pmv_jax.edit` on an inversion small enough for that."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pmv_jax import edit, images
+from pmv_jax import images
 from pmv_jax.cameras import look_at
+from pmv_jax.commands import edit
 from pmv_jax.errors import InputError
 from pmv_jax.inversion.result import load_inversion
-from tests import small_inversion
+from tests import command, small_inversion
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SIZE = small_inversion.SIZE
 
 
-def run(cwd: Path, arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pmv_jax.edit", *arguments.split()]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+def run(folder: Path, arguments: str) -> command.Done:
+    return command.run(edit.main, folder, *arguments.split())
 
 
 @pytest.fixture(scope="module")
@@ -84,23 +80,8 @@ def test_wrong_flags(folder, arguments, message):
         ("--texture-edit result/input.png", "result/input.png: does not differ"),
     ],
 )
-def test_what_cannot_be_edited(folder, monkeypatch, arguments, message):
-    """In this process: loading JAX in each would take a minute."""
-    monkeypatch.chdir(folder)
-    from absl import flags
-
-    values = flags.FLAGS
-    saved = {name: values[name].value for name in values}
-    try:
-        values(["edit", "--inversion", "result", *arguments.split()])
-        with pytest.raises(InputError) as raised:
-            edit.main()
-    finally:
-        for name, value in saved.items():
-            values[name].value = value
-        values.unparse_flags()
-    assert message in str(raised.value) and "\n" not in str(raised.value)
-    assert not list(folder.glob("result_edit*"))
+def test_what_cannot_be_edited(folder, arguments, message):
+    assert message in refused(folder, f"--inversion result {arguments}")
 
 
 @pytest.mark.parametrize("text", ["1:2", "a:b:3", "1:2:1", "1:2:99", "0:inf:3", "1:2:3:4"])

@@ -1,9 +1,6 @@
 """`python -m pmv_jax.evaluate`: figures of saved inversions, and what it says of bad input."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +8,17 @@ import pytest
 from PIL import Image
 
 from pmv_jax import cameras, images
+from pmv_jax.commands.evaluate import main
 from pmv_jax.errors import InputError
 from pmv_jax.evaluation import comparison, metrics
 from pmv_jax.evaluation.identity import IdentityModel, load_identity_model
-from tests import small_inversion
+from tests import command, small_inversion
 
-ROOT = Path(__file__).parents[2]
 VIEWS = ((0.4, 0.1), (-0.3, -0.2))
 
 
-def evaluate(cwd: Path, *arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pmv_jax.evaluate", *map(str, arguments)]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_COMPILATION_CACHE_DIR": str(cwd / "cache"),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+def evaluate(folder: Path, *arguments: object) -> command.Done:
+    return command.run(main, folder, *arguments)
 
 
 @pytest.fixture
@@ -70,15 +60,15 @@ def folder(tmp_path):
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(folder, arguments, message):
-    before = sorted(path for path in folder.rglob("*") if "cache" not in path.parts)
+    before = sorted(folder.rglob("*"))
     done = evaluate(folder, *arguments.split())
     assert done.returncode == 2, done.stderr
     assert done.stdout == "" and len(done.stderr.splitlines()) == 1
     assert message in done.stderr
-    assert sorted(path for path in folder.rglob("*") if "cache" not in path.relative_to(folder).parts) == before
+    assert sorted(folder.rglob("*")) == before
 
 
-def test_an_inversion_agrees_with_its_own_renderings(tmp_path):
+def test_an_inversion_agrees_with_its_own_renderings(tmp_path, quick_compilation):
     """Saved, with views that it rendered itself: equal but for the rounding, to 8 bits and by
     another compilation of so rough a network."""
     inversion = small_inversion.make()

@@ -1,10 +1,9 @@
-"""`python -m pmv_jax.invert` as a user runs it, from another folder."""
+"""`python -m pmv_jax.invert`, from what is wrong with its input to whole runs of a tiny generator."""
 
 import json
 import os
-import subprocess
-import sys
-import time
+import resource
+import signal
 from pathlib import Path
 
 import jax
@@ -14,17 +13,18 @@ from PIL import Image
 
 from pmv_jax.cameras import look_at
 from pmv_jax.checkpoints.orbax import save_generator
+from pmv_jax.commandline.progress import ProgressBars
+from pmv_jax.commands.invert import main
 from pmv_jax.config import BackboneConfig, DecoderConfig, GeneratorConfig, RenderingConfig, SuperresolutionConfig
 from pmv_jax.faces import detection
 from pmv_jax.models.generator import initialise
+from tests import command, compilation
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def invert(cwd: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pmv_jax.invert", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+def invert(folder: Path, *arguments: object) -> command.Done:
+    return command.run(main, folder, *arguments)
 
 
 @pytest.fixture
@@ -135,7 +135,8 @@ def studio(tmp_path_factory):
     pixels = 127 + 120 * np.sin(np.stack([6 * x, 5 * y, 4 * x * y], -1))
     Image.fromarray(pixels.astype(np.uint8)).save(folder / "me.png")
     save_generator(folder / "generator", initialise(TINY, jax.random.key(0)), provenance={})
-    done = short_invert(folder, "first")
+    with compilation.quick():
+        done = short_invert(folder, "first")
     assert done.returncode == 0, done.stderr
     (folder / "first.log").write_text(done.stdout + done.stderr)
     return folder
@@ -146,13 +147,8 @@ def arguments_for(out: str) -> list[str]:
     return ["--image", "me.png", "--noalign", "--generator", "generator", "--seed", "3", "--out", out, *overrides]
 
 
-def environment_for(folder: Path) -> dict[str, str]:
-    # Nearly all the time of a short run is compilation: keep what is compiled, and optimise it less.
-    return {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-
-
-def short_invert(folder: Path, out: str, *arguments: object) -> subprocess.CompletedProcess:
-    return invert(folder, *arguments_for(out), *arguments, **environment_for(folder))
+def short_invert(folder: Path, out: str, *arguments: object) -> command.Done:
+    return invert(folder, *arguments_for(out), *arguments)
 
 
 def contents(result: Path) -> dict[str, bytes]:
@@ -179,7 +175,7 @@ def test_result_is_complete(studio):
 
 @pytest.mark.skipif(not detection.is_available(), reason="needs pip install 'pmv_jax[face]'")
 def test_no_face_is_one_line_with_a_way_on(studio):
-    done = invert(studio, "--image", "me.png", "--generator", "generator", "--out", "nobody", **environment_for(studio))
+    done = invert(studio, "--image", "me.png", "--generator", "generator", "--out", "nobody")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "me.png: no face found" in done.stderr and "--noalign" in done.stderr
     assert not (studio / "nobody").exists() and not (studio / "nobody.partial").exists()
@@ -189,7 +185,7 @@ def test_landmarks_give_crop_and_camera(studio):
     """A turned face, by its landmarks: the result shows how it was aligned, and the camera stays near the estimate."""
     (studio / "points.txt").write_text("38 30\n62 33\n56 44\n38 53\n57 55\n")
     arguments = [a for a in arguments_for("aligned") if a != "--noalign"]
-    done = invert(studio, *arguments, "--landmarks", "points.txt", **environment_for(studio))
+    done = invert(studio, *arguments, "--landmarks", "points.txt")
     assert done.returncode == 0, done.stderr
     result = studio / "aligned"
     assert {"alignment.png", "alignment.json"} <= {path.name for path in result.iterdir()}
@@ -211,16 +207,16 @@ def test_finished_result_is_not_overwritten(studio):
     assert contents(studio / "first") == before
 
 
-def test_interrupted_and_resumed_run_gives_the_same_bytes(studio):
-    command = [sys.executable, "-m", "pmv_jax.invert", *arguments_for("second")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment_for(studio)}
+def test_interrupted_and_resumed_run_gives_the_same_bytes(studio, monkeypatch):
+    def stop_while_tuning(self, stage, done, total, loss=np.nan):
+        if stage == "tuning":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ProgressBars, "update", stop_while_tuning)
+        done = short_invert(studio, "second")
+    assert done.returncode == 75 and done.stderr.splitlines()[-1].startswith("error: interrupted")
     state = studio / "second.partial" / "state"
-    with subprocess.Popen(command, cwd=studio, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not any((state / "latent").glob("[0-9]*")):
-            time.sleep(0.05)
-        process.terminate()
-        _, stderr = process.communicate(timeout=300)
-    assert process.returncode == 75 and stderr.splitlines()[-1].startswith("error: interrupted")
     assert (state / "latent").is_dir() and not (studio / "second").exists()
 
     resumed = short_invert(studio, "second", "--resume")
@@ -230,9 +226,12 @@ def test_interrupted_and_resumed_run_gives_the_same_bytes(studio):
 
 
 def test_full_disk_is_one_line_and_leaves_no_result(studio):
-    limited = f"ulimit -f 4; exec {sys.executable} -m pmv_jax.invert " + " ".join(arguments_for("third"))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment_for(studio)}
-    done = subprocess.run(["bash", "-c", limited], cwd=studio, env=environment, capture_output=True, text=True)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        done = short_invert(studio, "third")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert not (studio / "third").exists()

@@ -1,8 +1,6 @@
 """Meshes of closed-form fields and of the demo generator's heads, their files, and `python -m pmv_jax.mesh`."""
 
-import os
-import subprocess
-import sys
+import functools
 from pathlib import Path
 
 import jax
@@ -13,12 +11,16 @@ from scipy import spatial
 
 from pmv_jax import cameras, load_generator
 from pmv_jax.cameras import paths as camera_paths
+from pmv_jax.commands.mesh import main
 from pmv_jax.errors import InputError
-from pmv_jax.meshes import extraction as meshing
+from pmv_jax.meshes import extraction
 from pmv_jax.meshes import files as mesh_files
-from pmv_jax.meshes.extraction import View
+from pmv_jax.meshes.backdrop import backdrop_depth, in_front_of_backdrop
+from pmv_jax.meshes.colouring import RenderedView, colours_from_views
+from pmv_jax.meshes.mesh import decimate
+from pmv_jax.meshes.projection import draw, rasterise
 from pmv_jax.models import frames
-from tests import small_inversion
+from tests import command, small_inversion
 from tools.signed_distance_heads import heads as procedural_heads
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +58,7 @@ def depth_of_ball(camera, size=64):
 
 
 def make(look_up=ball, **options):
-    return meshing.extract(look_up, **{"resolution": 48, "level": 5.0, "box_size": 1.0, **options})
+    return extraction.extract(look_up, **{"resolution": 48, "level": 5.0, "box_size": 1.0, **options})
 
 
 def test_a_ball_is_round_closed_and_turned_outwards():
@@ -71,7 +73,7 @@ def test_a_ball_is_round_closed_and_turned_outwards():
 
 def test_slabs_join_without_a_seam(monkeypatch):
     whole = make()
-    monkeypatch.setattr(meshing, "SLAB_POINTS", 48 * 48 * 5)
+    monkeypatch.setattr(extraction, "SLAB_POINTS", 48 * 48 * 5)
     seen = []
     slabs = make(progress=lambda *at: seen.append(at))
     assert seen[-1] == (10, 10) and slabs.boundary_edges == 0
@@ -80,18 +82,18 @@ def test_slabs_join_without_a_seam(monkeypatch):
 
 
 def test_slabs_join_where_the_cut_is(monkeypatch):
-    inside = meshing.in_front_of_backdrop(depth_of_ball(FRONT), FRONT)
+    inside = in_front_of_backdrop(depth_of_ball(FRONT), FRONT)
     near = lambda points: np.minimum(inside(points), 0.2 - points[:, 2])  # noqa: E731  cuts through the ball as well
     whole = make(ball_before_wall, inside=near)
-    monkeypatch.setattr(meshing, "SLAB_POINTS", 48 * 48 * 5)
+    monkeypatch.setattr(extraction, "SLAB_POINTS", 48 * 48 * 5)
     slabs = make(ball_before_wall, inside=near)
     assert slabs.boundary_edges == whole.boundary_edges == 0 and len(slabs.faces) == len(whole.faces)
 
 
 def test_backdrop_is_cut_and_the_cut_capped():
     depth = depth_of_ball(FRONT)
-    assert 2.7 - CENTRE[2] < meshing.backdrop_depth(depth) < 2.7 - WALL
-    inside = meshing.in_front_of_backdrop(depth, FRONT)
+    assert 2.7 - CENTRE[2] < backdrop_depth(depth) < 2.7 - WALL
+    inside = in_front_of_backdrop(depth, FRONT)
     mesh = make(ball_before_wall, inside=inside)
     assert mesh.boundary_edges == 0 and inside(mesh.vertices).min() > -1e-3
     assert mesh.vertices[:, 2].min() > WALL + 0.01
@@ -101,12 +103,12 @@ def test_backdrop_is_cut_and_the_cut_capped():
 
 def test_no_backdrop_no_cut():
     random = np.random.default_rng(0)
-    assert meshing.backdrop_depth(random.uniform(2.4, 2.9, (64, 64))) == np.inf
-    assert meshing.backdrop_depth(np.full((64, 64), 2.5)) == np.inf
+    assert backdrop_depth(random.uniform(2.4, 2.9, (64, 64))) == np.inf
+    assert backdrop_depth(np.full((64, 64), 2.5)) == np.inf
 
 
 def test_level_is_found_where_rays_end():
-    assert meshing.surface_level(ball_before_wall, depth_of_ball(FRONT), FRONT) == pytest.approx(5, abs=0.5)
+    assert extraction.surface_level(ball_before_wall, depth_of_ball(FRONT), FRONT) == pytest.approx(5, abs=0.5)
 
 
 def test_empty_field_is_an_error():
@@ -114,22 +116,26 @@ def test_empty_field_is_an_error():
     with pytest.raises(InputError, match="the density reaches 5 nowhere"):
         make(empty)
     with pytest.raises(InputError, match="nowhere"):
-        meshing.head_mesh(empty, [View(np.zeros((8, 8, 3)), depth_of_ball(FRONT), FRONT)], resolution=16, box_size=1.0)
+        extraction.head_mesh(
+            empty, [RenderedView(np.zeros((8, 8, 3)), depth_of_ball(FRONT), FRONT)], resolution=16, box_size=1.0
+        )
 
 
 def test_decimation():
     mesh = make(faces=1000)
     assert len(mesh.faces) <= 1000
     np.testing.assert_allclose(np.linalg.norm(mesh.vertices - CENTRE, axis=1), RADIUS, atol=3e-3)
-    smaller = meshing.decimate(make(), 1000)
+    smaller = decimate(make(), 1000)
     assert len(smaller.faces) <= 1000 and np.abs(smaller.colours - colour_at(smaller.vertices)).mean() < 0.1
 
 
-def test_paint_takes_what_a_view_sees():
-    """A view paints the side that it sees, and not what lies behind."""
+def test_colours_are_those_of_the_side_that_a_view_sees():
+    """And not of what lies behind."""
     mesh = make()
     red = np.broadcast_to(np.float32([1, -1, -1]), (32, 32, 3))
-    painted = meshing.paint(mesh.vertices, mesh.normals, mesh.colours, [View(red, depth_of_ball(FRONT), FRONT)])
+    painted = colours_from_views(
+        mesh.vertices, mesh.normals, mesh.colours, [RenderedView(red, depth_of_ball(FRONT), FRONT)]
+    )
     facing = mesh.normals[:, 2]
     np.testing.assert_allclose(painted[facing > 0.6], red[0, :1].repeat(np.sum(facing > 0.6), 0), atol=0.02)
     np.testing.assert_allclose(painted[facing < 0], mesh.colours[facing < 0], atol=1e-5)
@@ -139,7 +145,7 @@ def test_rasteriser_agrees_with_brute_force():
     random = np.random.default_rng(1)
     size, points, depth = 12, random.uniform(-2, 14, (30, 2)), random.uniform(1, 2, 30)
     faces = random.permutation(30).reshape(10, 3)
-    found, weights = meshing.rasterise(points, depth, faces, size)
+    found, weights = rasterise(points, depth, faces, size)
     for row in range(size):
         for column in range(size):
             best = (np.inf, -1)
@@ -202,10 +208,12 @@ def heads():
     draw = jax.jit(procedural_heads.render, static_argnums=(2, 3))
     made = []
     for code, p in zip(codes, parameters, strict=True):
-        rendered = list(frames.render_views(frames.renderer(generator, code), views))
-        pictures = [View(image, depth, camera) for (image, depth), camera in zip(rendered, views, strict=True)]
-        look_up = meshing.field(generator, code)
-        mesh = meshing.head_mesh(look_up, pictures, resolution=128, box_size=generator.config.rendering.box_size)
+        planes = generator.planes(code)
+        render = functools.partial(frames.render, generator, planes, code)
+        rendered = list(frames.render_views(render, views))
+        pictures = [RenderedView(image, depth, camera) for (image, depth), camera in zip(rendered, views, strict=True)]
+        look_up = extraction.field(generator, planes)
+        mesh = extraction.head_mesh(look_up, pictures, resolution=128, box_size=generator.config.rendering.box_size)
         made.append((p, mesh, jax.tree.map(np.asarray, draw(p, FRONT, 128, 1))))
     return made
 
@@ -234,17 +242,15 @@ def test_generated_heads_lie_on_the_true_surface(heads):
 @pytest.mark.slow
 def test_generated_heads_have_the_colours_of_the_true_picture(heads):
     for _, mesh, truth in heads:
-        image, covered = meshing.draw(mesh, FRONT, 128)
+        image, covered = draw(mesh, FRONT, 128)
         both = covered & (truth.mask == 1)
         psnr = 10 * np.log10(4 / np.mean((image - truth.image)[both] ** 2))
         print(f"{psnr:.1f} dB on {both.sum() / np.sum(truth.mask == 1):.0%} of the head")
         assert psnr > 22 and both.sum() > 0.85 * np.sum(truth.mask == 1)
 
 
-def mesh_command(cwd: Path, arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pmv_jax.mesh", *arguments.split()]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+def mesh_command(folder: Path, arguments: str) -> command.Done:
+    return command.run(main, folder, *arguments.split())
 
 
 @pytest.mark.parametrize(
@@ -267,7 +273,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, arguments, message):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_command(tmp_path):
+def test_command(tmp_path, quick_compilation):
     small_inversion.make().save(tmp_path / "result")
     done = mesh_command(tmp_path, "--inversion result --out sub/head.glb --resolution 32 --backdrop --texture 128")
     assert done.returncode == 0, done.stderr
@@ -275,8 +281,7 @@ def test_command(tmp_path):
     assert trimesh.load_mesh(tmp_path / "sub" / "head.glb").faces.shape[0] > 100
 
 
-@pytest.mark.slow
-def test_command_without_a_surface_leaves_nothing(tmp_path):
+def test_command_without_a_surface_leaves_nothing(tmp_path, quick_compilation):
     small_inversion.make().save(tmp_path / "result")
     done = mesh_command(tmp_path, "--inversion result --out none.glb --resolution 32 --level 1e9")
     assert done.returncode == 2 and "the density reaches 1e+09 nowhere" in done.stderr

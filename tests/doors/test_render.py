@@ -1,9 +1,6 @@
-"""`python -m pmv_jax.render` as a user runs it, from another folder, on an inversion small enough for that."""
+"""`python -m pmv_jax.render` on an inversion small enough for that."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -12,17 +9,14 @@ import pytest
 from PIL import Image
 
 from pmv_jax.cameras import paths as camera_paths
-from pmv_jax.inversion.result import load_inversion
-from pmv_jax.models import frames
-from tests import small_inversion
+from pmv_jax.commands.render import main
+from tests import command, small_inversion
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def render(cwd: Path, arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pmv_jax.render", *arguments.split()]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+def render(folder: Path, arguments: str) -> command.Done:
+    return command.run(main, folder, *arguments.split())
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +35,12 @@ def folder(tmp_path_factory):
     return folder
 
 
-def slow(*values: str):
-    return pytest.param(*values, marks=pytest.mark.slow)  # found out only after the inversion has been loaded
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("", "--inversion is missing"),
         ("--inversion result extra", "unexpected argument 'extra'"),
-        ("--inversion result --config x.py", "--config is no flag of this command"),
+        ("--inversion result --config x.py", "Unknown command line flag 'config'"),
         ("--inversion result --channels colour,heat", "--channels colour,heat: choose some of colour, depth, normals"),
         ("--inversion result --out x.avi", "unknown format '.avi'"),
         ("--inversion result --out x.gif --fps 60", "a GIF plays 50 at most"),
@@ -58,12 +48,12 @@ def slow(*values: str):
         ("--inversion result --out nothing/.. --force", "is a folder with other things in it"),
         ("--inversion result --frames 0", "--frames 0: must be from 1"),
         ("--inversion result --yaw 20", "--yaw 20: is in radians"),
-        slow("--inversion nothing", "nothing: no inversion here"),
+        ("--inversion nothing", "nothing: no inversion here"),
         ("--inversion other", "inversion format 99, this program reads 1"),
-        slow("--inversion result --size 33", "--size 33: does not fit; this generator paints 32 pixels"),
-        slow("--inversion result --path short.json", "short.json: has shape [3, 24] instead of [frames, 25]"),
-        slow("--inversion result --path cameras.json --yaw 0.1", "--yaw does not go with --path cameras.json"),
-        slow("--inversion result --path spiral", "spiral: no such file; give one of orbit, figure8, dolly"),
+        ("--inversion result --size 33", "--size 33: does not fit; this generator paints 32 pixels"),
+        ("--inversion result --path short.json", "short.json: has shape [3, 24] instead of [frames, 25]"),
+        ("--inversion result --path cameras.json --yaw 0.1", "--yaw does not go with --path cameras.json"),
+        ("--inversion result --path spiral", "spiral: no such file; give one of orbit, figure8, dolly"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(folder, arguments, message):
@@ -88,7 +78,6 @@ def test_every_channel_is_as_asked(folder):
         assert about["size"] == (64, 64) and about["fps"] == 10 and len(list(reader)) == 5
 
 
-@pytest.mark.slow
 def test_camera_file_gives_a_folder_of_pictures(folder):
     done = render(folder, "--inversion result/inversion --path cameras.json --out pictures")
     assert done.returncode == 0, done.stderr
@@ -96,19 +85,3 @@ def test_camera_file_gives_a_folder_of_pictures(folder):
     pictures = [np.asarray(Image.open(folder / "pictures" / f"{index:04}.png"), float) for index in range(3)]
     assert all(picture.shape == (256, 256, 3) for picture in pictures)
     assert len(list((folder / "pictures").iterdir())) == 3
-
-
-def test_renderer_agrees_with_the_inversion_and_moves_with_the_camera(folder, quick_compilation):
-    inversion = load_inversion(folder / "result")
-    config = inversion.generator.config
-    views = camera_paths.orbit(config, frames.BATCH, focal=4.0)
-    render = frames.renderer(inversion.generator, inversion.ws)
-    expected, found = inversion.render(views), render(views)
-    # The camera's distance as computed from its numbers is off by rounding, which moves samples by as much.
-    np.testing.assert_allclose(found["ray_distance"], expected["ray_distance"], atol=2e-4)
-    np.testing.assert_allclose(found["image"], expected["image"], atol=0.02)
-    far = views.copy()
-    far[:, 3:12:4] *= 1.5  # away from the origin; looked at through a longer lens, the head is as large as before
-    far[:, [16, 20]] *= 1.5
-    distance = render(far)["ray_distance"]
-    assert np.abs(distance - 0.5 * config.camera_radius - found["ray_distance"]).mean() < 0.1

@@ -13,18 +13,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_report import BROWSER, DRIVER, FLAGS, tetrahedron
 
 from pmv_jax import cameras, images
 from pmv_jax.cameras import files as camera_files
+from pmv_jax.commands.view import main
+from pmv_jax.edits.directions import Direction
 from pmv_jax.errors import InputError
 from pmv_jax.inversion.result import load_inversion
 from pmv_jax.meshes import files as mesh_files
 from pmv_jax.models import frames
+from pmv_jax.viewer import camera as viewer_cameras
 from pmv_jax.viewer import ports
-from pmv_jax.viewer import scene as viewing
-from pmv_jax.viewer import server as viewer
-from tests import small_inversion
+from pmv_jax.viewer.camera import ViewerCamera
+from pmv_jax.viewer.head import PICTURES, Head, letterbox, picture, quick_size
+from pmv_jax.viewer.requests import LatestRequests
+from pmv_jax.viewer.server import serve
+from pmv_jax.viewer.subject import load_subject
+from tests import command, small_inversion
+from tests.results.test_report import BROWSER, DRIVER, FLAGS, tetrahedron
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,37 +46,37 @@ def test_cameras_there_and_back(aspect):
     for _ in range(20):
         yaw, pitch, roll, focal = random.uniform([-3, -0.8, -0.5, 1], [3, 0.8, 0.5, 6])
         camera = np.asarray(cameras.rolled(cameras.look_at(yaw, pitch, focal=focal), roll))
-        back = viewing.from_viewer(viewing.to_viewer(camera, aspect), aspect)
+        back = viewer_cameras.from_viewer(viewer_cameras.to_viewer(camera, aspect), aspect)
         np.testing.assert_allclose(back, camera, atol=1e-5)
         assert camera_files.find_problem(back) is None
 
 
 def test_camera_of_the_viewer_is_worked_out_by_hand():
     """At (0, 0, 3), half turned about the horizontal axis: viser's +z, forward, is then the world's -z, and y is up."""
-    camera = viewing.from_viewer(viewing.ViewerCamera(np.array([0, 1.0, 0, 0]), np.array([0, 0, 3.0]), np.pi / 2), 2.0)
+    camera = viewer_cameras.from_viewer(ViewerCamera(np.array([0, 1.0, 0, 0]), np.array([0, 0, 3.0]), np.pi / 2), 2.0)
     np.testing.assert_allclose(camera[:16].reshape(4, 4), [[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 3], [0, 0, 0, 1]])
     np.testing.assert_allclose(camera[16:].reshape(3, 3), [[0.5, 0, 0.5], [0, 0.5, 0.5], [0, 0, 1]], atol=1e-7)
     # A canvas half as wide as it is high shows half the tangent across its square.
-    narrow = viewing.from_viewer(viewing.ViewerCamera(np.array([0, 1.0, 0, 0]), np.zeros(3), np.pi / 2), 0.5)
+    narrow = viewer_cameras.from_viewer(ViewerCamera(np.array([0, 1.0, 0, 0]), np.zeros(3), np.pi / 2), 0.5)
     assert narrow[16] == pytest.approx(1.0)
-    assert viewing.vertical_fov(viewing.field_of_view(narrow), 0.5) == pytest.approx(np.pi / 2)
+    assert viewer_cameras.vertical_fov(viewer_cameras.field_of_view(narrow), 0.5) == pytest.approx(np.pi / 2)
 
 
 def test_place_and_point_looked_at():
     config = small_inversion.CONFIG
     known = np.asarray(cameras.look_at(0.5, 0.2))
-    seen = viewing.place(known, config)
+    seen = viewer_cameras.place(known, config)
     assert seen.yaw == pytest.approx(0.5, abs=1e-4) and seen.pitch == pytest.approx(0.2, abs=1e-4)
     assert seen.distance == pytest.approx(1, abs=1e-5) and seen.zoom == pytest.approx(1) and not seen.is_unknown
-    assert viewing.place(np.asarray(cameras.look_at(1.0, 0.0)), config).is_unknown
-    assert viewing.place(np.asarray(cameras.look_at(0.0, 0.0, radius=1.5)), config).is_unknown
-    np.testing.assert_allclose(viewing.looked_at(known, config.camera_pivot), config.camera_pivot, atol=1e-5)
+    assert viewer_cameras.place(np.asarray(cameras.look_at(1.0, 0.0)), config).is_unknown
+    assert viewer_cameras.place(np.asarray(cameras.look_at(0.0, 0.0, radius=1.5)), config).is_unknown
+    np.testing.assert_allclose(viewer_cameras.looked_at(known, config.camera_pivot), config.camera_pivot, atol=1e-5)
 
 
 def test_letterbox_keeps_the_square_in_the_middle():
     red = np.broadcast_to(np.float32([1, -1, -1]), (8, 8, 3))
     for width, height, shape in ((300, 100, (100, 300)), (100, 300, (300, 100)), (3000, 1500, (768, 1536))):
-        sheet = viewing.letterbox(red, width, height)
+        sheet = letterbox(red, width, height)
         assert sheet.shape == (*shape, 3)
         rows, columns = np.nonzero(sheet[..., 0] == 255)
         side = min(shape)
@@ -79,14 +85,14 @@ def test_letterbox_keeps_the_square_in_the_middle():
 
 
 def test_resolution_while_moving_keeps_to_its_time():
-    assert viewing.quick_size(64, 32, 0.02) == 64  # full: 0.08 s
-    assert viewing.quick_size(64, 32, 0.03) == 32
-    assert viewing.quick_size(128, 64, 0.3) == 32
-    assert viewing.quick_size(128, 64, 9.0) == 16
+    assert quick_size(64, 32, 0.02) == 64  # full: 0.08 s
+    assert quick_size(64, 32, 0.03) == 32
+    assert quick_size(128, 64, 0.3) == 32
+    assert quick_size(128, 64, 9.0) == 16
 
 
 def test_only_the_newest_wish_counts():
-    newest = viewing.Newest(settle=0.05)
+    newest = LatestRequests(settle=0.05)
     for value in range(5):
         newest.put("a", value)
     newest.put("b", 7)
@@ -104,7 +110,7 @@ def test_only_the_newest_wish_counts():
 
 def test_a_slow_renderer_is_never_behind():
     """Cameras come every 2 ms, a picture takes 20: few are drawn, in order, and the last one is, twice."""
-    newest, drawn = viewing.Newest(settle=0.05), []
+    newest, drawn = LatestRequests(settle=0.05), []
 
     def render():
         while (taken := newest.take(0.3)) is not None:
@@ -125,13 +131,11 @@ def test_a_slow_renderer_is_never_behind():
 
 def test_quick_and_still_pictures(quick_compilation):
     inversion = small_inversion.make()
-    step = viewing.Direction("larger", np.ones(small_inversion.CONFIG.w_dim), layers=(0, 2))
-    head = viewing.Head(inversion.generator, inversion.ws, {"larger": step})
+    step = Direction("larger", np.ones(small_inversion.CONFIG.w_dim), layers=(0, 2))
+    head = Head(inversion.generator, inversion.ws, {"larger": step})
     camera = np.asarray(cameras.look_at(-0.3, 0.1))
     image, depth = head.render(camera, {}, still=True)
-    expected, expected_depth = next(
-        frames.render_views(frames.renderer(inversion.generator, inversion.ws), camera[None])
-    )
+    expected, expected_depth = next(frames.render_views(inversion.render, camera[None]))
     np.testing.assert_allclose(image, expected, atol=1e-4)
     np.testing.assert_allclose(depth, expected_depth, atol=1e-4)
     quick, _ = head.render(camera, {}, still=False)
@@ -139,12 +143,12 @@ def test_quick_and_still_pictures(quick_compilation):
     moved, _ = head.render(camera, {"larger": 2.0}, still=True)
     ws = inversion.ws.copy()
     ws[:2] += 2
-    shifted = viewing.Head(inversion.generator, ws, {}).render(camera, {}, still=True)[0]
+    shifted = Head(inversion.generator, ws, {}).render(camera, {}, still=True)[0]
     np.testing.assert_allclose(moved, shifted, atol=1e-4)
     assert np.abs(moved - image).mean() > 1e-3
     # All three at the neural resolution or the image's, and pictures that can be saved.
-    for kind in viewing.PICTURES:
-        assert images.to_uint8(viewing.picture(kind, image, depth, camera)).shape[2] == 3
+    for kind in PICTURES:
+        assert images.to_uint8(picture(kind, image, depth, camera)).shape[2] == 3
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -179,12 +183,12 @@ def test_an_edits_result_knows_what_it_was_before(result, tmp_path):
     inversion = load_inversion(result)
     (tmp_path / "edited").mkdir()
     inversion.save(tmp_path / "edited" / "inversion")
-    assert viewer.load(tmp_path / "edited").before is None
+    assert load_subject(tmp_path / "edited").before is None
     about = tmp_path / "edited" / "edit.json"
     about.write_text(json.dumps({"inversion": str(result)}))
-    assert viewer.load(tmp_path / "edited").before is not None
+    assert load_subject(tmp_path / "edited").before is not None
     about.write_text(json.dumps({"inversion": str(tmp_path / "gone")}))
-    assert viewer.load(tmp_path / "edited").before is None
+    assert load_subject(tmp_path / "edited").before is None
 
 
 def start(cwd: Path, arguments: str) -> subprocess.Popen:
@@ -207,9 +211,8 @@ def start(cwd: Path, arguments: str) -> subprocess.Popen:
 )
 def test_bad_input_is_one_line(result, arguments, message):
     (result.parent / "nothing").mkdir(exist_ok=True)
-    process = start(result.parent, arguments)
-    out, error = process.communicate(timeout=120)
-    assert process.returncode == 2 and out == ""
+    code, out, error = command.run(main, result.parent, *arguments.split())
+    assert code == 2 and out == ""
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
 
 
@@ -231,10 +234,10 @@ def test_command_says_where_it_is_and_takes_another_port(result):
 
 def test_rendering_ends_with_the_server(result):
     port = ports.free_port("127.0.0.1", 18090)
-    with pytest.raises(KeyboardInterrupt), viewer.serve([viewer.load(result)], "127.0.0.1", port):
-        assert "studio" in {thread.name for thread in threading.enumerate()}
+    with pytest.raises(KeyboardInterrupt), serve([load_subject(result)], "127.0.0.1", port):
+        assert "renderer" in {thread.name for thread in threading.enumerate()}
         raise KeyboardInterrupt
-    assert "studio" not in {thread.name for thread in threading.enumerate()}
+    assert "renderer" not in {thread.name for thread in threading.enumerate()}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -244,25 +247,25 @@ def test_rendering_ends_with_the_server(result):
 
 @pytest.fixture(scope="module")
 def page(result):
-    """The server, in this process, with a headless Chromium on it: server, driver, folder of downloads, studio."""
+    """The server, in this process, with a headless Chromium on it: server, driver, folder of downloads, renderer."""
     if BROWSER is None or DRIVER is None:
         pytest.skip("no chromium and chromedriver on this machine")
     webdriver = pytest.importorskip("selenium.webdriver")
     import jax
 
     jax.config.update("jax_disable_most_optimizations", True)
-    head = viewer.load(result, str(result.parent / "edits.npz"))
+    head = load_subject(result, str(result.parent / "edits.npz"))
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     for flag in (*FLAGS, f"--user-data-dir={result.parent / 'profile'}", "--window-size=900,600"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     downloads = result.parent / "downloads"
-    with viewer.serve([head], "127.0.0.1", ports.free_port("127.0.0.1", 18080)) as (server, studio):
+    with serve([head], "127.0.0.1", ports.free_port("127.0.0.1", 18080)) as (server, renderer):
         driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
         driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
         driver.get(f"http://127.0.0.1:{server.get_port()}")
-        yield server, driver, downloads, studio
+        yield server, driver, downloads, renderer
         driver.quit()
     jax.config.update("jax_disable_most_optimizations", False)
 
@@ -280,7 +283,7 @@ def wait_for(condition, seconds=60):
 def camera_now(server) -> np.ndarray:
     (client,) = server.get_clients().values()
     given = client.camera
-    return viewing.from_viewer(viewing.ViewerCamera(given.wxyz, given.position, given.fov), given.aspect)
+    return viewer_cameras.from_viewer(ViewerCamera(given.wxyz, given.position, given.fov), given.aspect)
 
 
 def shown(driver) -> np.ndarray:
@@ -292,9 +295,9 @@ def shown(driver) -> np.ndarray:
 
 def expected(result, camera: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     inversion = load_inversion(result)
-    image = viewing.Head(inversion.generator, inversion.ws, {}).render(camera, {}, still=True)[0]
+    image = Head(inversion.generator, inversion.ws, {}).render(camera, {}, still=True)[0]
     height = 2 * shape[0]
-    return viewing.letterbox(image, shape[1], height).astype(float)[-shape[0] :]
+    return letterbox(image, shape[1], height).astype(float)[-shape[0] :]
 
 
 def test_browser_shows_the_head_from_the_inputs_camera(page, result):
@@ -327,10 +330,10 @@ def test_dragging_turns_the_head_and_buttons_turn_it_back(page, result):
     original = load_inversion(result).camera
     canvas = driver.find_element("css selector", "canvas")
     ActionChains(driver, duration=50).move_to_element(canvas).click_and_hold().move_by_offset(60, 0).release().perform()
-    wait_for(lambda: abs(viewing.place(camera_now(server), small_inversion.CONFIG).yaw - 0.2) > 0.1)
+    wait_for(lambda: abs(viewer_cameras.place(camera_now(server), small_inversion.CONFIG).yaw - 0.2) > 0.1)
     wait_for(lambda: np.abs(shown(driver) - expected(result, camera_now(server), shown(driver).shape)).mean() < 8)
     press(driver, "Front")
-    wait_for(lambda: abs(viewing.place(camera_now(server), small_inversion.CONFIG).yaw) < 1e-3)
+    wait_for(lambda: abs(viewer_cameras.place(camera_now(server), small_inversion.CONFIG).yaw) < 1e-3)
     press(driver, "Input's view")
     wait_for(lambda: np.allclose(camera_now(server), original, atol=1e-4))
 
@@ -345,7 +348,7 @@ def test_view_and_camera_are_saved(page, result):
     wait_for(lambda: (downloads / "head_reconstruction.png").is_file())
     picture = images.load_image(downloads / "head_reconstruction.png", 32)
     inversion = load_inversion(result)
-    image = viewing.Head(inversion.generator, inversion.ws, {}).render(camera, {}, still=True)[0]
+    image = Head(inversion.generator, inversion.ws, {}).render(camera, {}, still=True)[0]
     np.testing.assert_allclose(picture, image, atol=0.02)
     assert set(json.loads((downloads / "head_camera.json").read_text())) == {"camera"}
 
@@ -374,13 +377,13 @@ def test_depth_and_mesh_are_shown(page, result):
     choose(driver, "reconstruction", "depth")
     inversion = load_inversion(result)
     camera = camera_now(server)
-    seen = viewing.Head(inversion.generator, inversion.ws, {}).render(camera, {}, still=True)
+    seen = Head(inversion.generator, inversion.ws, {}).render(camera, {}, still=True)
 
     def is_depth():
-        picture = shown(driver)
-        square = viewing.picture("depth", *seen, camera)
-        wanted = viewing.letterbox(square, picture.shape[1], 2 * len(picture)).astype(float)[-len(picture) :]
-        return np.abs(picture - wanted).mean() < 8
+        screen = shown(driver)
+        square = picture("depth", *seen, camera)
+        wanted = letterbox(square, screen.shape[1], 2 * len(screen)).astype(float)[-len(screen) :]
+        return np.abs(screen - wanted).mean() < 8
 
     wait_for(is_depth)
     choose(driver, "depth", "mesh")
@@ -394,17 +397,17 @@ def test_depth_and_mesh_are_shown(page, result):
 
 
 def test_a_slider_edits_the_head(page, result):
-    server, driver, _, studio = page
-    (window,) = studio.windows
+    server, driver, _, renderer = page
+    (window,) = renderer.windows
     before = shown(driver)
     window.sliders["larger"].value = 2.0
     inversion = load_inversion(result)
-    head = viewing.Head(inversion.generator, inversion.ws + np.float32(10), {})
+    head = Head(inversion.generator, inversion.ws + np.float32(10), {})
 
     def agrees():
         picture = shown(driver)
         image = head.render(camera_now(server), {}, still=True)[0]
-        wanted = viewing.letterbox(image, picture.shape[1], 2 * len(picture)).astype(float)[-len(picture) :]
+        wanted = letterbox(image, picture.shape[1], 2 * len(picture)).astype(float)[-len(picture) :]
         return np.abs(picture - wanted).mean() < 8
 
     wait_for(agrees)

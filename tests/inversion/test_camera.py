@@ -30,7 +30,7 @@ TINY = GeneratorConfig(
     rendering=RenderingConfig(neural_resolution=16, coarse_samples=6, fine_samples=6),
     superresolution=SuperresolutionConfig(input_resolution=16, block_channels=(4, 4), block_upsamples=(False, True)),
 )
-CHEAP = {"heads": 4, "refine_heads": 4, "views": 2, "resolution": 16}
+CHEAP = {"heads": 4, "refine_heads": 4, "resolution": 16}
 GUESS = np.asarray(cameras.rolled(cameras.look_at(0.4, -0.2), 0.1))
 
 
@@ -49,7 +49,7 @@ def recipe(**settings) -> InversionConfig:
 
 
 def test_around_a_guess_is_that_camera():
-    estimate = camera_search.around(jnp.asarray(GUESS), jnp.zeros((2, 8)), CameraSearchConfig())
+    estimate = camera_search.around(jnp.asarray(GUESS), jnp.zeros((2, 8)))
     np.testing.assert_allclose(poses.to_camera(estimate.pose, TINY), GUESS, atol=1e-5)
 
 
@@ -67,10 +67,10 @@ def test_guess_without_refinement_is_kept(generator, image):
 
 @pytest.mark.usefixtures("quick_compilation")
 def test_guess_holds_the_refinement(generator, image):
-    """Nothing that is drawn is further away than the widths say, and the answer hardly is."""
-    found = search_camera(image, generator, recipe(guess_width=0.003, roll_width=0.001), GUESS)
+    """Nothing that is drawn is further away than the widths say, 0.05 times sqrt(3), and the answer hardly is."""
+    found = search_camera(image, generator, recipe(), GUESS)
     moved = np.subtract(cameras.yaw_pitch(found), cameras.yaw_pitch(GUESS))
-    assert 0 < np.abs(moved).max() < 0.02
+    assert 0 < np.abs(moved).max() < 0.15
     assert float(cameras.roll_of(found)) == pytest.approx(0.1, abs=0.01)
 
 

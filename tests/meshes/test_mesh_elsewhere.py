@@ -1,4 +1,4 @@
-"""GLB files in programs that they are for: three.js in a browser, and Blender; both show what `meshing.draw` does.
+"""GLB files in programs that they are for: three.js in a browser, and Blender; both show what `projection.draw` does.
 
 Neither is one of this project's requirements, so these tests are slow ones and go without what is not there. three.js
 is looked for in the folder that PMV_JAX_THREE names, `node_modules/three` after `npm install three`:
@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_mesh import ball, colour_at, make
-from test_report import BROWSER, DRIVER, FLAGS
 
 from pmv_jax import cameras
-from pmv_jax.meshes import extraction as meshing
 from pmv_jax.meshes import files as mesh_files
-from pmv_jax.viewer import scene as viewing
+from pmv_jax.meshes.projection import draw
+from pmv_jax.viewer import camera as viewer_cameras
+from tests.doors.test_mesh import ball, colour_at, make
+from tests.results.test_report import BROWSER, DRIVER, FLAGS
 
 SIZE = 256
 CAMERA = np.asarray(cameras.look_at(0.5, 0.2))
@@ -83,7 +83,7 @@ def folder(request, tmp_path_factory):
     mesh = make(ball)
     atlas = mesh_files.bake(mesh, lambda points, _: colour_at(points), 512) if request.param == "texture" else None
     mesh_files.write_mesh(folder / "head.glb", mesh, atlas)
-    image, covered = meshing.draw(mesh, CAMERA, SIZE)
+    image, covered = draw(mesh, CAMERA, SIZE)
     assert 0.1 < covered.mean() < 0.9
     return folder, (image + 1) * 127.5
 
@@ -105,9 +105,9 @@ def test_three_js_shows_it(folder):
     (directory / "three").symlink_to(Path(three).resolve())
     page = PAGE.format(
         size=SIZE,
-        fov=np.rad2deg(viewing.field_of_view(CAMERA)),
+        fov=np.rad2deg(viewer_cameras.field_of_view(CAMERA)),
         position=CAMERA[3:12:4].tolist(),
-        target=viewing.looked_at(CAMERA, (0, 0, 0.2)).tolist(),
+        target=viewer_cameras.looked_at(CAMERA, (0, 0, 0.2)).tolist(),
     )
     (directory / "index.html").write_text(page)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=directory)
@@ -141,7 +141,7 @@ def test_blender_shows_it(folder):
         "glb": str(directory / "head.glb"),
         "png": str(directory / "blender.png"),
         "size": SIZE,
-        "fov": viewing.field_of_view(CAMERA),
+        "fov": viewer_cameras.field_of_view(CAMERA),
         # Blender's cameras look along -z, with y up.
         "cam2world": (CAMERA[:16].reshape(4, 4) @ np.diag([1, -1, -1, 1])).tolist(),
     }

@@ -61,7 +61,7 @@ def test_camera_file(tmp_path):
         camera_paths.load_cameras("spiral")
 
 
-def test_batches_have_one_size_and_depth_is_along_the_axis():
+def test_batches_are_small_and_depth_is_along_the_axis():
     views, sizes, seen = camera_paths.orbit(CONFIG, 6, focal=1.0), [], []
 
     def render(batch):
@@ -70,7 +70,7 @@ def test_batches_have_one_size_and_depth_is_along_the_axis():
         return {"image": np.full((len(batch), 4, 4, 3), 1.5), "ray_distance": np.asarray(distance)}
 
     rendered = list(frames.render_views(render, views, lambda *at: seen.append(at)))
-    assert sizes == [frames.BATCH] * 2 and len(rendered) == 6 and seen == [(0, 6), (4, 6), (6, 6)]
+    assert sizes == [4, 2] and len(rendered) == 6 and seen == [(0, 6), (4, 6), (6, 6)]
     for image, depth in rendered:
         assert image.max() == 1
         np.testing.assert_allclose(depth, 2.5, rtol=1e-6)

@@ -162,9 +162,9 @@ def test_images_that_are_too_small_are_refused():
 
 def test_loss_is_the_weighted_sum_of_l2_and_lpips():
     (a, b), lpips = pictures(), load("alex")
-    config = LossConfig(l2_weight=2.0, perceptual_weight=0.5, perceptual="lpips_alex")
+    config = LossConfig(perceptual_weight=0.5, perceptual="lpips_alex")
     loss = jax.jit(image_loss, static_argnums=2)
-    expected = 2 * np.mean(np.square(a - b)) + 0.5 * value_and_gradient(lpips, a, b)[0]
+    expected = np.mean(np.square(a - b)) + 0.5 * value_and_gradient(lpips, a, b)[0]
     np.testing.assert_allclose(loss(a, b, config, None, lpips), expected, rtol=1e-4)
     for wrong in (None, lpips.replace(network="vgg")):
         with pytest.raises(ValueError, match="lpips_alex needs its network"):

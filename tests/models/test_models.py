@@ -164,9 +164,8 @@ def with_config(generator: Generator, group: str, **changes) -> Generator:
 
 
 @functools.partial(jax.jit, static_argnames="noise_mode")
-def planes_of(generator, ws, noise_mode="const", key=None):
-    rngs = None if key is None else {"noise": key}
-    return generator.model.apply(generator.variables, ws, noise_mode, rngs=rngs, method="planes")
+def planes_of(generator, ws, noise_mode="const"):
+    return generator.model.apply(generator.variables, ws, noise_mode, method="planes")
 
 
 @pytest.fixture
@@ -183,9 +182,9 @@ def test_vmap_over_images_equals_a_loop(generator, ws, views):
     generator = with_config(generator, "rendering", ray_start=None, ray_end=None, box_size=0.5)  # many rays miss it
 
     def image(params, ws, camera):
-        apply = functools.partial(generator.model.apply, {**generator.variables, "params": params})
-        planes = apply(ws[None], method="planes")
-        return planes, *apply(planes, camera[None], method="render")
+        own = generator.with_params(params)
+        planes = own.planes(ws)
+        return planes, *own.march(planes, camera, CONFIG.rendering.neural_resolution)
 
     params = jax.tree.map(lambda x: np.stack([x, 0.9 * x]), generator.params)  # each image has its own generator
     batch, single = jax.jit(jax.vmap(image))(params, ws, views), jax.jit(image)
@@ -201,11 +200,7 @@ def test_noise_modes(generator, ws):
     quiet = generator.with_params(jax.tree_util.tree_map_with_path(quieten, generator.params))
     const, silent = planes_of(generator, ws), planes_of(quiet, ws)
     assert_close(planes_of(generator, ws, "none"), silent)
-    first, again, other = (planes_of(generator, ws, "random", jax.random.key(seed)) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    for different in (const, first, other):
-        assert np.abs(different - silent).max() > 1e-2 * np.abs(silent).max()
-    assert np.abs(first - other).max() > 1e-2 * np.abs(first).max()
+    assert np.abs(const - silent).max() > 1e-2 * np.abs(silent).max()
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -250,12 +245,10 @@ def test_superresolution_in_bands_is_that_of_the_whole(generator, rng, ws, monke
         jax.tree.map(assert_close, grads_in_bands, grads)
 
 
-def test_bands_are_for_large_images_on_a_processor(monkeypatch):
+def test_bands_are_for_large_images():
     assert superresolution._bands(512, 128) == 4 and superresolution._bands(256, 256) == 2
     assert superresolution._bands(128, 32) == 1
     assert superresolution._bands(512, 192) == 8  # six would not divide the 256 rows that it doubles
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert superresolution._bands(512, 128) == 1
 
 
 def test_bfloat16_is_close_to_float32(generator, ws, views):

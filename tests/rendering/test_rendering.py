@@ -165,11 +165,13 @@ def test_an_opaque_wall_is_seen_where_it_stands(rng, config, seed):
         assert np.abs(median - expected).max() < spacing
 
 
-def test_groups_of_rays_are_the_rays_of_one_image(rng, monkeypatch):
+def test_groups_of_rays_are_the_rays_of_one_image(rng):
     origins, directions = rays_from_the_front(rng, 37)
     whole = volume.render_rays(wall, origins, directions, AUTO), volume.median_distance(wall, origins, directions, AUTO)
-    monkeypatch.setattr(volume, "_samples_at_once", lambda: 64 * 10)
-    parts = volume.render_rays(wall, origins, directions, AUTO), volume.median_distance(wall, origins, directions, AUTO)
+    parts = (
+        volume.render_rays(wall, origins, directions, AUTO, at_once=640),
+        volume.median_distance(wall, origins, directions, AUTO, at_once=640),
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), parts, whole)
 
 

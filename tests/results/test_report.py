@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pmv_jax.meshes.extraction import Mesh
+from pmv_jax.meshes.mesh import Mesh
 from pmv_jax.results import report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,16 +12,8 @@ from pmv_jax.checkpoints import eg3d as eg3d_import
 from pmv_jax.checkpoints.orbax import save_generator, variable_shapes
 from pmv_jax.config import GeneratorConfig
 from pmv_jax.errors import InputError
-from tests import small_inversion
+from tests import command, small_inversion
 from tools.benchmarks import speed as benchmark
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(cwd, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tools.benchmarks.speed", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_settings_for_the_reference_are_read_back_as_the_same_generator():
@@ -71,7 +60,7 @@ def test_table_leaves_out_samples_and_what_is_not_known():
 def test_steps_of_a_small_generator(tmp_path):
     save_generator(tmp_path / "generator", small_inversion.make().generator, {})
     options = "--generator", tmp_path / "generator", "--repeat", 2, "--views", 0, "--out", tmp_path / "out"
-    done = run(tmp_path, "tuning_step", *options)
+    done = command.run(benchmark.main, tmp_path, "--measure", "tuning_step", *options)
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "out" / "tuning_step.json").read_text())
     (row,) = written["rows"]
@@ -81,16 +70,16 @@ def test_steps_of_a_small_generator(tmp_path):
 @pytest.mark.parametrize(
     "arguments, problem",
     [
-        ((), "say what to measure"),
-        (("forwards",), "did you mean 'forward'"),
-        (("warp", "--peer", "."), "--peer: goes with"),
-        (("forward", "--generator", "random:ffhq"), "did you mean 'random:ffhq512-128'"),
-        (("forward", "--generator", "nowhere"), "nowhere"),
-        (("forward", "--precision", "half"), "precision"),
+        ((), "--measure is missing"),
+        (("--measure", "forwards"), "did you mean 'forward'"),
+        (("--measure", "warp", "--peer", "."), "--peer: goes with"),
+        (("--measure", "forward", "--generator", "random:ffhq"), "did you mean 'random:ffhq512-128'"),
+        (("--measure", "forward", "--generator", "nowhere"), "nowhere"),
+        (("--measure", "forward", "--precision", "half"), "precision"),
     ],
 )
 def test_bad_input(arguments, problem, tmp_path):
-    done = run(tmp_path, *arguments)
+    done = command.run(benchmark.main, tmp_path, *arguments)
     assert done.returncode == 2 and problem in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
     assert not list(tmp_path.iterdir())
 
@@ -105,8 +94,8 @@ def test_peer_whose_reference_fails(tmp_path):
     (tmp_path / "training" / "triplane.py").write_text("raise ImportError('no such thing')\n")
     inversion = small_inversion.make()
     generator = inversion.generator.replace(config=GeneratorConfig())
-    views = benchmark.fitting.Views(np.zeros((1, 25)), np.zeros((1, 8, 8, 3)), np.ones((1, 8, 8)))
-    benchmark.flags.FLAGS(["test"])
+    views = benchmark.view_fitting.Views(np.zeros((1, 25)), np.zeros((1, 8, 8, 3)), np.ones((1, 8, 8)))
+    benchmark.FLAGS.parse([])
     with pytest.raises(InputError, match="the reference fails"):
         benchmark.Peer(str(tmp_path), sys.executable, benchmark.Case(generator, inversion.ws, views), 0)
 

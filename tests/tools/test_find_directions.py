@@ -1,9 +1,6 @@
 """Directions found in codes whose attributes are known, and the demo generator's own."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -11,8 +8,9 @@ import numpy as np
 import pytest
 
 from pmv_jax.checkpoints.orbax import load_generator
-from pmv_jax.edits import directions, editing
+from pmv_jax.edits import directions, latent
 from pmv_jax.errors import InputError
+from tests import command
 from tools import find_directions
 from tools.signed_distance_heads import heads as procedural_heads
 
@@ -72,7 +70,7 @@ def test_shipped_directions_do_what_they_say():
     config = generator.config
     found = directions.load_directions(DEMO / directions.DEFAULT_FILE, config.num_ws, config.w_dim)
     assert tuple(found.directions) == procedural_heads.PARAMETERS
-    assert found.fingerprint == editing.fingerprint(generator)
+    assert found.fingerprint == latent.fingerprint(generator)
     measured = find_directions.measure(generator, list(found.directions.values()), seed=5, count=60)
     for direction in measured:
         figures = direction.provenance["measured"]
@@ -100,10 +98,8 @@ def test_label_files(tmp_path):
             find_directions.load_labels(path)
 
 
-def run(cwd: Path, arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "tools.find_directions", *arguments.split()]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+def run(folder: Path, arguments: str) -> command.Done:
+    return command.run(find_directions.main, folder, *arguments.split())
 
 
 def test_command_finds_directions_in_labelled_codes(tmp_path):

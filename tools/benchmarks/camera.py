@@ -15,12 +15,12 @@ found, by the search and then together with the latent code. The table gives PSN
 from __future__ import annotations
 
 import functools
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from PIL import Image
 from tqdm import tqdm
 
@@ -28,7 +28,8 @@ import pmv_jax
 from pmv_jax import cameras, images
 from pmv_jax.cameras import poses
 from pmv_jax.checkpoints.demo import default_generator_directory
-from pmv_jax.commandline import run as entry
+from pmv_jax.commandline.flags import Flags, recipe
+from pmv_jax.commandline.run import command
 from pmv_jax.config import CameraSearchConfig, InversionConfig
 from pmv_jax.evaluation import metrics
 from pmv_jax.faces import detection, pose
@@ -45,11 +46,13 @@ PERCENTILES = (10, 25, 50, 75, 90, 95, 100)
 TURNS = ((-0.3, 0.0), (0.3, 0.0), (0.0, -0.2), (0.0, 0.2))
 """Yaw and pitch of the other views against the input's, radians."""
 
-_HEADS = flags.DEFINE_integer("heads", 200, "Number of heads.", lower_bound=1)
-_USE_LANDMARKS = flags.DEFINE_bool("use_landmarks", True, "Also measure cameras from detected landmarks.")
-_INVERSIONS = flags.DEFINE_integer("inversions", 0, "Heads to invert with true and with estimated cameras.")
-for _name in ("generator", "config", "set", "help"):
-    flags.declare_key_flag(_name)
+FLAGS = Flags()
+_HEADS = FLAGS.integer("heads", 200, "Number of heads.", least=1)
+_USE_LANDMARKS = FLAGS.switch("use_landmarks", True, "Also measure cameras from detected landmarks.")
+_INVERSIONS = FLAGS.integer("inversions", 0, "Heads to invert with true and with estimated cameras.")
+_GENERATOR = FLAGS.generator()
+_CONFIG = FLAGS.config()
+_SET = FLAGS.changes()
 
 
 def view(seed: int, resolution: int) -> tuple[jax.Array, np.ndarray]:
@@ -74,13 +77,14 @@ def angle(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(forward_a, forward_b)), forward_a @ forward_b)))
 
 
+@command(FLAGS)
 def main() -> None:
-    generator = pmv_jax.load_generator(entry.GENERATOR.value or default_generator_directory())
-    recipe = entry.recipe()
+    generator = pmv_jax.load_generator(_GENERATOR.value or default_generator_directory())
+    config = recipe(_CONFIG.value, _SET.value)
     if _INVERSIONS.value:
-        compare_inversions(generator, recipe, _INVERSIONS.value)
+        compare_inversions(generator, config, _INVERSIONS.value)
     else:
-        measure_angles(generator, recipe.camera)
+        measure_angles(generator, config.camera)
 
 
 def compare_inversions(generator: Generator, recipe: InversionConfig, count: int) -> None:
@@ -118,12 +122,12 @@ def measure_angles(generator: Generator, config: CameraSearchConfig) -> None:
     size, key = generator.config.image_resolution, jax.random.key(0)
     codes = camera_search.random_codes(generator)
     nothing = camera_search.unknown(codes, config)
-    sizes = {"views": config.views, "resolution": config.resolution}
-    first = camera_search.draw(nothing, codes, generator, jax.random.fold_in(key, 0), heads=config.heads, **sizes)
+    size_of = {"resolution": config.resolution}
+    first = camera_search.draw(nothing, codes, generator, jax.random.fold_in(key, 0), heads=config.heads, **size_of)
 
     def refined(estimate: camera_search.Estimate, image: jax.Array) -> np.ndarray:
         state, steps = camera_search.start(estimate), config.refine_steps
-        state, _ = camera_search.run(state, generator, image, key, steps, heads=config.refine_heads, **sizes)
+        state, _ = camera_search.run(state, generator, image, key, steps, heads=config.refine_heads, **size_of)
         return poses.to_camera(state.variables.pose, generator.config)
 
     errors: dict[str, list[float]] = {"search": [], "search, refined": [], "landmarks": [], "landmarks, refined": []}
@@ -141,7 +145,7 @@ def measure_angles(generator: Generator, config: CameraSearchConfig) -> None:
         if faces:
             guess = pose.estimate(faces[0].landmarks / size).camera
             errors["landmarks"].append(angle(guess, truth))
-            around = camera_search.around(jnp.asarray(guess), codes, config)
+            around = camera_search.around(jnp.asarray(guess), codes)
             errors["landmarks, refined"].append(angle(refined(around, image), truth))
         last = ", ".join(f"{name} {values[-1]:.1f}" for name, values in errors.items() if values)
         yaw, pitch = cameras.yaw_pitch(truth)
@@ -155,4 +159,4 @@ def measure_angles(generator: Generator, config: CameraSearchConfig) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    sys.exit(main())

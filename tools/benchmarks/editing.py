@@ -16,9 +16,9 @@ Inversions are kept in OUT/inversions, cases in OUT/cases.json: the same command
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -27,23 +27,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
-from absl import flags
 from tqdm import tqdm
 
 from pmv_jax import cameras, images
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
-from pmv_jax.commandline import run as entry
+from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.run import command
 from pmv_jax.config import InversionConfig, JointConfig, override
-from pmv_jax.edits import directions, editing
+from pmv_jax.edits import directions, texture
+from pmv_jax.edits.latent import frontal
 from pmv_jax.errors import InputError
 from pmv_jax.evaluation.identity import IdentityModel, load_identity_model
-from pmv_jax.inversion import adam_loop as optimisation
-from pmv_jax.inversion import latent, tuning
-from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.inversion import adam_loop, latent, tuning, view_fitting
 from pmv_jax.inversion.pipeline import invert
 from pmv_jax.inversion.result import Inversion, load_inversion
-from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator
 from tools import find_directions
 from tools.benchmarks import heads as benchmark_heads
@@ -63,13 +61,15 @@ _MARGIN = 4  # pixels around a decal that count as neither inside nor outside
 _COMPONENTS = 300  # of pictures, that attributes are read from
 _SIDE = 48  # pixels of these pictures, rendered without super-resolution: enough for what is read from them
 
-_PART = flags.DEFINE_enum("part", None, ["latent", "texture"], "What to measure. Required.")
-_COUNT = flags.DEFINE_integer("edited-heads", None, "Number of heads. Default: 50 latent, 12 texture.", lower_bound=1)
-_SAMPLES = flags.DEFINE_integer("examples", 1000, "Heads that the regressors learn from.", lower_bound=100)
-_DEV = flags.DEFINE_bool("dev", False, "Part texture: heads for choices, in place of those for reporting.")
-_EMBEDDING = flags.DEFINE_string("embedding", None, "Face-embedding network as ONNX, for the similarity of identity.")
-for _name in ("generator", "out", "set", "help"):
-    flags.declare_key_flag(_name)
+FLAGS = Flags()
+_PART = FLAGS.choice("part", None, ["latent", "texture"], "What to measure. Required.")
+_COUNT = FLAGS.integer("edited-heads", None, "Number of heads. Default: 50 latent, 12 texture.", least=1)
+_SAMPLES = FLAGS.integer("examples", 1000, "Heads that the regressors learn from.", least=100)
+_DEV = FLAGS.switch("dev", False, "Part texture: heads for choices, in place of those for reporting.")
+_EMBEDDING = FLAGS.string("embedding", None, "Face-embedding network as ONNX, for the similarity of identity.")
+_GENERATOR = FLAGS.generator()
+_SET = FLAGS.changes()
+_OUT = FLAGS.out()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def latent_part(
 
 def _render(generator: Generator, w: np.ndarray, name: str) -> np.ndarray:
     """Frontal pictures [N, _SIDE, _SIDE, 3] of codes [N, w_dim]."""
-    camera, codes = editing.frontal(generator.config, 1)[0], jnp.asarray(w, jnp.float32)
+    camera, codes = frontal(generator.config, 1)[0], jnp.asarray(w, jnp.float32)
     parts = [_views(generator, codes[i : i + 25], camera) for i in tqdm(range(0, len(w), 25), desc=f"{name:<12}")]
     return np.clip(np.concatenate(parts), -1, 1)
 
@@ -143,7 +143,7 @@ def _render(generator: Generator, w: np.ndarray, name: str) -> np.ndarray:
 def _views(generator: Generator, w: jax.Array, camera: jax.Array) -> jax.Array:
     def one(code: jax.Array) -> jax.Array:
         planes = generator.planes(jnp.broadcast_to(code, (generator.config.num_ws, len(code))))
-        return frames.march(generator, planes, camera, _SIDE)[0][..., :3]
+        return generator.march(planes, camera, _SIDE)[0][..., :3]
 
     return jax.lax.map(one, w)
 
@@ -189,11 +189,11 @@ def texture_case(case: benchmark_heads.Case, generator: Generator, folder: Path)
     if (folder / case.name).is_dir():
         inversion = load_inversion(folder / case.name)
     else:
-        inversion = invert(plain[0], views[0], generator, override(InversionConfig(), entry.SET.value))
+        inversion = invert(plain[0], views[0], generator, override(InversionConfig(), _SET.value))
         inversion.save(folder / case.name)
     old = np.clip(inversion.render(views)["image"], -1, 1)
-    painting = editing.Painting(truth[0], editing.changed_region(plain[0], truth[0]), views[0])
-    config = editing.TextureConfig()
+    painting = texture.Painting(truth[0], texture.changed_region(plain[0], truth[0]), views[0])
+    config = texture.TextureConfig()
     rows, figures = [_row("truth", truth), _row("before", old)], {}
     for name, method in (("edit", _edit), ("single view", _single_view), ("latent", _latent_only)):
         begun = time.monotonic()
@@ -213,20 +213,20 @@ def texture_case(case: benchmark_heads.Case, generator: Generator, folder: Path)
 
 
 def _edit(
-    inversion: Inversion, painting: editing.Painting, shown: np.ndarray, config: editing.TextureConfig
+    inversion: Inversion, painting: texture.Painting, shown: np.ndarray, config: texture.TextureConfig
 ) -> Inversion:
-    return editing.paint(inversion, painting, shown, config)[0]
+    return texture.apply_painting(inversion, painting, shown, config)[0]
 
 
-def _single_view(inversion: Inversion, painting: editing.Painting, _: Any, config: editing.TextureConfig) -> Inversion:
+def _single_view(inversion: Inversion, painting: texture.Painting, _: Any, config: texture.TextureConfig) -> Inversion:
     """All weights, on the painted view alone, its pixels weighted as the edit weighs them."""
-    joint = dataclasses.replace(JointConfig(), steps=config.steps)
-    return _fit(inversion, painting, tuning.joint_plan(joint).replace(extra_views=jnp.int32(0)), config)
+    plan = tuning.joint_plan(InversionConfig(joint=JointConfig(steps=config.steps)))
+    return _fit(inversion, painting, plan.replace(extra_views=jnp.int32(0)), config)
 
 
-def _latent_only(inversion: Inversion, painting: editing.Painting, _: Any, config: editing.TextureConfig) -> Inversion:
+def _latent_only(inversion: Inversion, painting: texture.Painting, _: Any, config: texture.TextureConfig) -> Inversion:
     """The latent code alone, likewise."""
-    plan = tuning.joint_plan(dataclasses.replace(JointConfig(), steps=config.steps))
+    plan = tuning.joint_plan(InversionConfig(joint=JointConfig(steps=config.steps)))
     rates = plan.weights_rate / plan.weights_rate.max()
     plan = plan.replace(
         code_rate=inversion.config.latent.learning_rate * rates,
@@ -237,18 +237,18 @@ def _latent_only(inversion: Inversion, painting: editing.Painting, _: Any, confi
 
 
 def _fit(
-    inversion: Inversion, painting: editing.Painting, plan: fitting.Plan, config: editing.TextureConfig
+    inversion: Inversion, painting: texture.Painting, plan: view_fitting.Plan, config: texture.TextureConfig
 ) -> Inversion:
     room = inversion.config.pseudo_views.count
-    views = fitting.single_view(jnp.asarray(painting.image), jnp.asarray(painting.camera), room)
+    views = view_fitting.single_view(jnp.asarray(painting.image), jnp.asarray(painting.camera), room)
     views = views._replace(weights=views.weights + config.emphasis * jnp.asarray(painting.mask))
     generator = inversion.generator
-    state = fitting.start(jnp.array(inversion.ws), jax.tree.map(jnp.array, generator.params))
+    state = view_fitting.start(jnp.array(inversion.ws), jax.tree.map(jnp.array, generator.params))
     std = latent.statistics(generator, jnp.asarray(inversion.camera)).std
-    fixed = {"loss_config": inversion.config.loss, "views_at_once": 1}
+    fixed = {"loss_config": inversion.config.loss}
     key = jax.random.key(0)
-    run = lambda state, n: fitting.run(state, generator, views, plan, std, None, key, n, **fixed)  # noqa: E731
-    *_, (state, _) = optimisation.in_chunks(run, state, np.zeros(0, np.float32), config.steps)
+    run = lambda state, n: view_fitting.run(state, generator, views, plan, std, None, key, n, **fixed)  # noqa: E731
+    *_, (state, _) = adam_loop.in_chunks(run, state, np.zeros(0, np.float32), config.steps)
     variables = state.variables
     tuned = generator.with_params(variables["params"])
     return Inversion(tuned, np.asarray(variables["code"]), inversion.camera, inversion.config)
@@ -280,12 +280,13 @@ def summary(cases: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
+@command(FLAGS)
 def main() -> None:
     if _PART.value is None:
         raise InputError("--part is missing; choose latent or texture")
-    out = Path(os.path.abspath(entry.OUT.value or Path("out", "benchmark_editing")))
+    out = Path(os.path.abspath(_OUT.value or Path("out", "benchmark_editing")))
     (out / "inversions").mkdir(parents=True, exist_ok=True)
-    directory = Path(entry.GENERATOR.value or default_generator_directory())
+    directory = Path(_GENERATOR.value or default_generator_directory())
     generator = load_generator(directory)
     config = generator.config
     if _PART.value == "latent":
@@ -310,4 +311,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    sys.exit(main())

@@ -27,6 +27,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,14 +35,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
 from tqdm import tqdm
 
 from pmv_jax import images
 from pmv_jax.checkpoints import lpips as lpips_weights
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
-from pmv_jax.commandline import run as entry
+from pmv_jax.commandline.flags import Flags, recipe
+from pmv_jax.commandline.run import command
 from pmv_jax.config import InversionConfig, load_recipe, override, to_dict
 from pmv_jax.errors import InputError, suggestion
 from pmv_jax.evaluation import comparison
@@ -61,7 +62,6 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "narrow visibility": ("pseudo_views.depth_tolerance=0.003", "pseudo_views.steepest=4"),
     "wide erosion": ("pseudo_views.erode=0.02", "pseudo_views.blur=0.03"),
     "tuned fill": ("pseudo_views.fill=tuned",),
-    "occluded fit": ("occluded.steps=20", "joint.steps=100"),
     "hidden weight 1": ("pseudo_views.hidden_weight=1",),
     "hidden weight 0": ("pseudo_views.hidden_weight=0",),
     "views weigh 1": ("joint.view_weight=1",),
@@ -69,7 +69,6 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "generator reset": ("joint.reset_generator=true",),
     "paper's cameras": (
         "pseudo_views.count=30",
-        "pseudo_views.centre=frontal",
         "pseudo_views.yaw_range=0.35",
         "pseudo_views.pitch_range=0.25",
         "pseudo_views.pitch_offset=-0.05",
@@ -86,15 +85,20 @@ _PAPER = Path(__file__).resolve().parents[2] / "configs" / "hfgi3d_paper.py"
 _FORMAT = 1  # of the cached cases; to be raised when a metric changes
 _SHEET_WIDTH = 1600
 
-_METHODS = flags.DEFINE_list("methods", list(METHODS), "Methods to compare, separated by commas.")
-_ABLATION = flags.DEFINE_bool("ablation", False, "Also the default recipe with one thing changed at a time.")
-_SPLIT = flags.DEFINE_enum("split", "dev", list(benchmark_heads.FIRST_SEEDS), "dev: for choices; test: for reporting.")
-_HEADS = flags.DEFINE_integer("heads", benchmark_heads.HEADS, "Number of heads.")
-_SEEDS = flags.DEFINE_integer("seeds", 1, "Number of seeds for every inversion.", lower_bound=1)
-_LPIPS = flags.DEFINE_string("lpips", None, "LPIPS weights, a directory that python -m tools.convert_lpips wrote.")
-_IDENTITY = flags.DEFINE_string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
-for _name in ("generator", "config", "set", "out", "force", "resume", "help"):
-    flags.declare_key_flag(_name)
+FLAGS = Flags()
+_METHODS = FLAGS.items("methods", list(METHODS), "Methods to compare, separated by commas.")
+_ABLATION = FLAGS.switch("ablation", False, "Also the default recipe with one thing changed at a time.")
+_SPLIT = FLAGS.choice("split", "dev", list(benchmark_heads.FIRST_SEEDS), "dev: for choices; test: for reporting.")
+_HEADS = FLAGS.integer("heads", benchmark_heads.HEADS, "Number of heads.")
+_SEEDS = FLAGS.integer("seeds", 1, "Number of seeds for every inversion.", least=1)
+_LPIPS = FLAGS.string("lpips", None, "LPIPS weights, a directory that python -m tools.convert_lpips wrote.")
+_IDENTITY = FLAGS.string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
+_GENERATOR = FLAGS.generator()
+_CONFIG = FLAGS.config()
+_SET = FLAGS.changes()
+_OUT = FLAGS.out()
+_FORCE = FLAGS.force()
+_RESUME = FLAGS.resume()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -122,20 +126,11 @@ def methods(ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
         for field in ("learning_rate", "noise", "regularisation", "warm_up", "final_rate")
         if hasattr(stage, field)
     )
-    diagram = (
-        f"tuning.steps={tuning - tuning // 2}",
-        f"occluded.steps={tuning // 2}",
-        f"occluded.learning_rate={paper.tuning.learning_rate}",
-        "occluded.warm_up=0",
-        "occluded.final_rate=1",
-        "pseudo_views.fill=occluded",
-    )
     return {
         "w": override(ours, ("latent.space=w", *only_latent)),
         "w_plus": override(ours, ("latent.space=w_plus", *only_latent)),
         "pti": override(ours, (f"tuning.steps={total - latent}", "joint.steps=0")),
         "hfgi3d": paper,
-        "hfgi3d_diagram": override(paper, diagram),
         "hfgi3d_rates": override(paper, rates),
         "pmv": ours,
         **{name: override(ours, assignments) for name, assignments in ABLATIONS.items()},
@@ -372,19 +367,20 @@ def check_folder(out: Path) -> None:
         raise InputError(f"--out {out}: exists and is no benchmark's result; choose another directory")
 
 
+@command(FLAGS)
 def main() -> None:
     names = list(dict.fromkeys([*_METHODS.value, *(["pmv", *ABLATIONS] if _ABLATION.value else [])]))
-    chosen = choose(names, entry.recipe())
+    chosen = choose(names, recipe(_CONFIG.value, _SET.value))
     cases = benchmark_heads.cases(_SPLIT.value, _HEADS.value)
-    out = Path(os.path.abspath(entry.OUT.value or Path("out", f"benchmark_{_SPLIT.value}")))
+    out = Path(os.path.abspath(_OUT.value or Path("out", f"benchmark_{_SPLIT.value}")))
     check_folder(out)
     lpips = None if _LPIPS.value is None else lpips_weights.load(_LPIPS.value)
     identity = None if _IDENTITY.value is None else load_identity_model(_IDENTITY.value)
-    generator = load_generator(entry.GENERATOR.value or default_generator_directory())
+    generator = load_generator(_GENERATOR.value or default_generator_directory())
     networks = fingerprint(generator, lpips, None if _IDENTITY.value is None else Path(_IDENTITY.value))
 
     comparison.warn_of_missing(lpips, identity)
-    if entry.FORCE.value:
+    if _FORCE.value:
         shutil.rmtree(out / "cases", ignore_errors=True)
     (out / "cases").mkdir(parents=True, exist_ok=True)
     bench = Bench(out / "cases", generator, lpips, identity, networks)
@@ -400,4 +396,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """How fast is it, how near to what the machine can do, and how much faster than the reference?
 
-    python -m tools.benchmarks.speed forward|latent_step|tuning_step|warp|render|invert|memory|batch [FLAG]...
+    python -m tools.benchmarks.speed --measure NAME [FLAG]...
 
   forward       one picture of one head
   latent_step   a step of latent optimisation, on the input
@@ -16,7 +16,7 @@ Each prints a table and writes it, with all samples, to OUT/NAME.json. Times are
 products and convolutions, the peak is that of a matrix product measured here in the same precision. --peer DIR is a
 checkout of https://github.com/NVlabs/eg3d: it takes the same step with the same weights, turn by turn with ours.
 
-    python -m tools.benchmarks.speed forward --generator random:ffhq512-128 --peer DIR --peer_python ../torch/bin/python
+    python -m tools.benchmarks.speed --measure forward --generator random:ffhq512-128 --peer DIR
 
 Exit codes: 0 done, 2 bad input or usage.
 """
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -41,7 +42,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from jax import Array
 from jax.extend.core import jaxprs_in_params
 
@@ -52,13 +52,13 @@ from pmv_jax.checkpoints import eg3d as eg3d_import
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline import heap
-from pmv_jax.commandline import run as entry
+from pmv_jax.commandline.flags import Flags, recipe
+from pmv_jax.commandline.run import command
 from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.errors import InputError, suggestion
-from pmv_jax.inversion import pipeline, visibility
-from pmv_jax.inversion import tuned_weights as parameters
-from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.inversion import pipeline, tuned_weights, view_fitting, visibility
 from pmv_jax.inversion.image_run import ImageRun
+from pmv_jax.inversion.result import load_inversion
 from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator, initialise
 from pmv_jax.results.writing import peak_memory_bytes
@@ -68,27 +68,29 @@ WARP_SIZE = 512
 _RATE = 1e-6  # of the steps that are timed: small, so that random weights stay finite
 _PEAK_SIZE = 4096  # of the matrix product that measures the machine; of a CPU half of it is enough
 
-_MEASURE = flags.DEFINE_string("measure", None, "What to measure; the word before the flags says the same.")
-_PRECISION = flags.DEFINE_enum(
+FLAGS = Flags()
+_MEASURE = FLAGS.string("measure", None, "What to measure; see above. Required.")
+_PRECISION = FLAGS.choice(
     "precision",
     "float32",
     ["float32", "tf32", "bfloat16"],
     "Of convolutions and matrix products; tf32 is for GPUs. The peer computes in float32, or in tf32 if this is not.",
 )
-_VIEWS = flags.DEFINE_integer("views", 2, "Pseudo-views of a step.", lower_bound=0)
-_STEPS = flags.DEFINE_integer(
-    "steps", 4, "Steps of one run of the program, as a stage takes 20 in one; times are for one.", lower_bound=1
+_VIEWS = FLAGS.integer("views", 2, "Pseudo-views of a step.", least=0)
+_STEPS = FLAGS.integer(
+    "steps", 4, "Steps of one run of the program, as a stage takes 20 in one; times are for one.", least=1
 )
-_REPEAT = flags.DEFINE_integer("repeat", 5, "Runs of each program.", lower_bound=1)
-_BATCHES = flags.DEFINE_list("batches", ["1", "2", "4"], "Numbers of images side by side.")
-_INVERSION = flags.DEFINE_string(
-    "inversion", None, "Result of python -m pmv_jax.invert, to render.", allow_override=True
-)
-_IMAGE = flags.DEFINE_string("image", None, "Picture to invert, for invert and batch. Default: the shipped portrait.")
-_PEER = flags.DEFINE_string("peer", None, "Checkout of the reference EG3D, to compare with.")
-_PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch.")
-for _name in ("generator", "config", "set", "out", "seed", "help"):
-    flags.declare_key_flag(_name)
+_REPEAT = FLAGS.integer("repeat", 5, "Runs of each program.", least=1)
+_BATCHES = FLAGS.items("batches", ["1", "2", "4"], "Numbers of images side by side.")
+_INVERSION = FLAGS.string("inversion", None, "Result of python -m pmv_jax.invert, to render.")
+_IMAGE = FLAGS.string("image", None, "Picture to invert, for invert and batch. Default: the shipped portrait.")
+_PEER = FLAGS.string("peer", None, "Checkout of the reference EG3D, to compare with.")
+_PEER_PYTHON = FLAGS.string("peer_python", sys.executable, "Interpreter that has torch.")
+_GENERATOR = FLAGS.generator()
+_CONFIG = FLAGS.config()
+_SET = FLAGS.changes()
+_OUT = FLAGS.out()
+_SEED = FLAGS.seed()
 
 Row = dict[str, Any]
 
@@ -318,7 +320,7 @@ class Case:
 
     generator: Generator
     ws: Array
-    views: fitting.Views
+    views: view_fitting.Views
 
 
 def case(views: int) -> Case:
@@ -326,16 +328,18 @@ def case(views: int) -> Case:
     config = generator.config
     angles = np.linspace(-0.4, 0.4, 1 + views)
     looking = camera_paths.around_head(config, angles, 0.2 * angles, focal=config.camera_focal)
-    z = jax.random.normal(jax.random.key(entry.SEED.value or 0), (1, config.z_dim))
+    z = jax.random.normal(jax.random.key(_SEED.value or 0), (1, config.z_dim))
     ws = generator.mapping(z, looking[:1])[0]
     size = config.image_resolution
     picture = 0.5 * jnp.sin(jnp.linspace(0, 12, size))[:, None, None] * jnp.ones((size, size, 3))
-    fitted = fitting.Views(jnp.asarray(looking), jnp.stack([picture] * (1 + views)), jnp.ones((1 + views, size, size)))
+    fitted = view_fitting.Views(
+        jnp.asarray(looking), jnp.stack([picture] * (1 + views)), jnp.ones((1 + views, size, size))
+    )
     return Case(generator, ws, fitted)
 
 
 def _generator() -> Generator:
-    name = entry.GENERATOR.value or default_generator_directory()
+    name = _GENERATOR.value or default_generator_directory()
     if str(name).startswith("random:"):
         if name not in RANDOM:
             raise InputError(f"--generator {name}: no such configuration; {suggestion(name, RANDOM)}")
@@ -361,17 +365,17 @@ def forward_program(case: Case) -> Program:
 
 
 def step_program(case: Case, extra_views: int, *, weights: bool, steps: int) -> Program:
-    """`fitting.run` as the stages of an inversion call it."""
-    plan = fitting.plan(
+    """`view_fitting.run` as the stages of an inversion call it."""
+    plan = view_fitting.plan(
         steps, **{"weights_rate" if weights else "code_rate": _RATE}, extra_views=extra_views, view_weight=1.0
     )
-    recipe = entry.recipe()
-    tuned = parameters.start(case.generator.params, recipe.weights)
-    state = fitting.start(*jax.tree.map(jnp.array, (case.ws, tuned)))  # copies, which the steps donate
-    fixed = {"loss_config": recipe.loss, "views_at_once": fitting.views_at_once(extra_views)}
+    config = recipe(_CONFIG.value, _SET.value)
+    tuned = tuned_weights.start(case.generator.params, config.weights)
+    state = view_fitting.start(*jax.tree.map(jnp.array, (case.ws, tuned)))  # copies, which the steps donate
+    fixed = {"loss_config": config.loss}
 
-    def run(state: Any, generator: Generator, views: fitting.Views, plan: fitting.Plan, steps: Array) -> Any:
-        return fitting.run(state, generator, views, plan, jnp.float32(1), None, jax.random.key(0), steps, **fixed)
+    def run(state: Any, generator: Generator, views: view_fitting.Views, plan: view_fitting.Plan, steps: Array) -> Any:
+        return view_fitting.run(state, generator, views, plan, jnp.float32(1), None, jax.random.key(0), steps, **fixed)
 
     args = (state, case.generator, case.views, plan, jnp.int32(steps))
     flops = steps * count_flops(_loss_gradient(case, extra_views, weights), tuned, case.ws)
@@ -382,10 +386,10 @@ def _loss_gradient(case: Case, extra_views: int, weights: bool) -> Callable[[Any
     """What one step has to compute, without loops: for counting its FLOPs."""
 
     def loss(tuned: Any, code: Array) -> Array:
-        generator = parameters.merged(case.generator, tuned)
+        generator = tuned_weights.merged(case.generator, tuned)
         planes, ws = generator.planes(code), code
         return sum(
-            jnp.sum(generator.render_view(planes, ws, camera)["image"] ** 2)
+            jnp.sum(generator.render(planes, ws, camera)["image"] ** 2)
             for camera in case.views.cameras[: 1 + extra_views]
         )
 
@@ -428,12 +432,12 @@ def measure_warp(peak: float) -> list[Row]:
 
 def measure_render(peak: float) -> list[Row]:
     if _INVERSION.value is not None:
-        inversion = pipeline.load_inversion(_INVERSION.value)
+        inversion = load_inversion(_INVERSION.value)
         generator, ws = inversion.generator, inversion.ws
     else:
         subject = case(0)
         generator, ws = subject.generator, subject.ws
-    render = frames.renderer(generator, ws)
+    render = functools.partial(frames.render, generator, generator.planes(ws), ws)
     looking = np.asarray(camera_paths.orbit(generator.config, frames.BATCH, focal=generator.config.camera_focal))
     begun = time.perf_counter()
     render(looking)
@@ -450,7 +454,7 @@ def measure_render(peak: float) -> list[Row]:
 
 
 def measure_invert(peak: float) -> list[Row]:
-    generator, config = _generator(), entry.recipe()
+    generator, config = _generator(), recipe(_CONFIG.value, _SET.value)
     image = _image(generator)
     runs, totals = [], []
     with tempfile.TemporaryDirectory() as cache:
@@ -479,8 +483,8 @@ def measure_memory(peak: float) -> list[Row]:
 
 
 def measure_batch(peak: float) -> list[Row]:
-    generator, config, rows = _generator(), entry.recipe(), []
-    names = ("latent", "tuning", "occluded", "joint")
+    generator, config, rows = _generator(), recipe(_CONFIG.value, _SET.value), []
+    names = ("latent", "tuning", "joint")
     short = {n: dataclasses.replace(getattr(config, n), steps=min(1, getattr(config, n).steps)) for n in names}
     for count in _BATCHES.value:
         if not count.isdigit() or count == "0":
@@ -551,18 +555,19 @@ def _cell(name: str, value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+@command(FLAGS)
 def main() -> None:
     name = _MEASURE.value
     if name is None:
-        raise InputError(f"say what to measure: {', '.join(MEASURES)}")
+        raise InputError(f"--measure is missing; choose one of {', '.join(MEASURES)}")
     if name not in MEASURES:
-        raise InputError(f"{name}: is nothing that can be measured; {suggestion(name, MEASURES)}")
+        raise InputError(f"--measure {name}: is nothing that can be measured; {suggestion(name, MEASURES)}")
     if _PEER.value is not None and name not in ("forward", "latent_step", "tuning_step"):
         raise InputError(f"--peer: goes with forward, latent_step and tuning_step, not with {name}")
     if _PRECISION.value == "tf32" and jax.default_backend() == "cpu":
         raise InputError("--precision tf32: this machine computes on its CPU, which has no tf32")
     heap.give_back_after_compiling()
-    out = Path(entry.OUT.value or "out/speed")
+    out = Path(_OUT.value or "out/speed")
     precision = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "default"}[_PRECISION.value]
     with jax.default_matmul_precision(precision):
         rates = name in ("forward", "latent_step", "tuning_step")
@@ -573,7 +578,7 @@ def main() -> None:
         "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(),
         "precision": _PRECISION.value,
-        "generator": str(entry.GENERATOR.value or "demo"),
+        "generator": str(_GENERATOR.value or "demo"),
         "jax": jax.__version__,
         "matmul peak, TFLOP/s": peak / 1e12 or None,
         "peak memory, GB": peak_memory_bytes() / 1e9,
@@ -585,6 +590,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
-        sys.argv[1] = f"--measure={sys.argv[1]}"
-    entry.run(main)
+    sys.exit(main())

@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from PIL import Image
 
 from pmv_jax import cameras, images
-from pmv_jax.commandline import run as entry
+from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.run import command
 from tools.signed_distance_heads import decals, heads
+
+FLAGS = Flags()
+_OUT = FLAGS.out(default="weights/demo")
 
 CROP_SIZE = 512
 CROP_LANDMARKS = {
@@ -87,8 +91,9 @@ def tattooed_head() -> tuple[jax.Array, heads.Decals]:
     return heads.normalise(p), (decals.freckles_decal(), decals.stripes_decal(), decals.text_decal("LOVE"))
 
 
+@command(FLAGS)
 def main() -> None:
-    out = Path(entry.OUT.value or "weights/demo")
+    out = Path(_OUT.value or "weights/demo")
     out.mkdir(parents=True, exist_ok=True)
     portrait().save(out / "portrait.png", optimize=True)
 
@@ -101,8 +106,5 @@ def main() -> None:
     (out / "tattoo_head_camera.json").write_text(json.dumps({"camera": camera}) + "\n")
 
 
-flags.declare_key_flag("out")
-flags.declare_key_flag("help")
-
 if __name__ == "__main__":
-    entry.run(main)
+    sys.exit(main())

@@ -1,18 +1,17 @@
-"""Edits of a finished inversion: its code moved along directions of w, and textures painted into its 3D.
+"""Paintings carried into 3D: what was painted over one view of a head is then on the head, from all sides.
 
-A latent edit keeps the tuned weights, which carry what the generator's own codes cannot say of this head, and moves the
-code (HFGI3D section 4.4, after PTI).
+What was painted is found by `changed_region`, and put on the head by `apply_painting`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,96 +20,22 @@ import scipy.ndimage
 from jax import Array
 
 from pmv_jax import cameras
-from pmv_jax.cameras import poses
-from pmv_jax.checkpoints import lpips as lpips_weights
-from pmv_jax.config import GeneratorConfig, LossConfig
-from pmv_jax.edits import directions
-from pmv_jax.edits.directions import Direction
+from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError, NumericalError
-from pmv_jax.inversion import adam_loop as optimisation
-from pmv_jax.inversion import latent, pseudo_views, visibility
-from pmv_jax.inversion import view_fitting as fitting
+from pmv_jax.inversion import adam_loop, losses, pseudo_views, visibility
 from pmv_jax.inversion.image_run import StageRecord
-from pmv_jax.inversion.losses import image_loss
 from pmv_jax.inversion.result import Inversion
+from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.models.generator import Generator, Tree
-from pmv_jax.models.lpips import Lpips
 
-RANGE = 3.0  # standard deviations from the average head: what 1 head in 370 lies beyond, along one direction
+Progress = Callable[[int, int], None]  # steps done, of all
+
 _RENDERING = ("decoder", "superresolution")  # the weights that make pictures of planes
 _SMALLEST_CHANGE = 12 / 127.5  # of a channel that counts as paint
 _SMALLEST_SPOT = 3  # pixels
 _LARGEST_NOISE = 8 / 127.5  # that a lossy format makes
 _LARGEST_SHARE = 0.6  # of the pixels that can have been painted over
-_LARGEST_SHIFT = 4  # pixels, by which an edited picture is tried to have been shifted
-
-
-def fingerprint(generator: Generator) -> str:
-    """Tells generators apart whose w differ; tuning leaves it as it is."""
-    return hashlib.sha256(np.asarray(generator.w_avg, np.float32).tobytes()).hexdigest()[:16]
-
-
-def frontal(config: GeneratorConfig, count: int) -> Array:
-    """The frontal camera of those that a generator was trained with, `count` times [count, 25]."""
-    return jnp.broadcast_to(poses.to_camera(jnp.zeros(2), config), (count, 25))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Latent edits
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-class Move(NamedTuple):
-    """A direction, and how far along it."""
-
-    direction: Direction
-    strength: float
-
-
-class Position(NamedTuple):
-    """Where a head lies along a direction, before and after: standard deviations of random heads from their mean."""
-
-    before: float
-    after: float
-
-    @property
-    def leaves_range(self) -> bool:
-        """Whether the edit goes where the generator has hardly been trained."""
-        return abs(self.after) > max(RANGE, abs(self.before))
-
-
-def move(inversion: Inversion, moves: Sequence[Move]) -> Inversion:
-    """The inversion with its code moved; its tuned weights and camera stay."""
-    num_ws = inversion.generator.config.num_ws
-    change = sum((m.strength * directions.step(m.direction, num_ws) for m in moves), np.zeros_like(inversion.ws))
-    return dataclasses.replace(inversion, ws=inversion.ws + change)
-
-
-def positions(
-    generator: Generator, before: np.ndarray, after: np.ndarray, moved: Sequence[Direction]
-) -> list[Position]:
-    """Where codes [num_ws, w_dim] lie along each of the directions, against random heads of the generator."""
-    if not moved:
-        return []
-    num_ws = generator.config.num_ws
-    samples = np.asarray(_random_codes(generator), np.float64)
-    found = []
-    for direction in moved:
-        normal = directions.scorer(direction, num_ws).astype(np.float64)
-        scores = samples @ normal.sum(0)  # all rows of a random head are the same
-        place = [float((np.sum(normal * ws) - scores.mean()) / scores.std()) for ws in (before, after)]
-        found.append(Position(*place))
-    return found
-
-
-@jax.jit
-def _random_codes(generator: Generator) -> Array:
-    return latent.random_codes(generator, frontal(generator.config, 1)[0])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Textures painted into the 3D
-# ---------------------------------------------------------------------------------------------------------------------
+_LARGEST_SHIFT = 4  # pixels by which an edited picture may be found to have been shifted
 
 
 class Painting(NamedTuple):
@@ -129,8 +54,8 @@ class Painting(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TextureConfig:
-    """How a painting gets into a head, by Adam: into its tri-planes, as an offset of them in units of their standard
-    deviation, and for what is finer than they are, into the weights that render them."""
+    """How a painting is fitted by Adam: in the head's tri-planes, as an offset in units of their standard deviation,
+    and, for what is finer than they are, in the weights that render them."""
 
     steps: int = 80
     planes_rate: float = 0.05  # learning rate of the planes' offset
@@ -140,8 +65,8 @@ class TextureConfig:
     views_per_step: int = 2  # random ones, beside the painted one
     view_weight: float = 1.5  # of their mean loss, against the painted view's
     emphasis: float = 8.0  # weight of painted pixels on top of the 1 of all others: they are few
-    # Adam's epsilon: what has smaller gradients hardly moves, where plain Adam moves all alike: that would be drift, on
-    # all that is not painted. The planes' is for a plane of one texel; the more there are, the less each one counts.
+    # Adam's epsilon. What has smaller gradients hardly moves; plain Adam would move everything alike, and all that is
+    # not painted would drift. The planes' is for a plane of one texel: the more there are, the less each one counts.
     planes_floor: float = 1.6
     weights_floor: float = 1e-5
 
@@ -155,8 +80,8 @@ def changed_region(
     changes all of the picture. Specks do not count; small gaps inside do, where paint and skin are alike.
 
     Args:
-      before, edited: [H, W, 3] in [-1, 1].
-      mask: [H, W] bool, where alone it can have been; it is then taken as it is.
+      before, edited: the picture without and with paint, [H, W, 3] in [-1, 1].
+      mask: [H, W] bool, where it was painted over, if that is known; nothing else is then looked at.
       name: of the edited picture, for messages.
 
     Returns:
@@ -165,6 +90,8 @@ def changed_region(
     Raises:
       InputError: nothing differs, nearly everything does, or the picture was shifted.
     """
+    chex.assert_equal_shape((before, edited))
+    chex.assert_shape(before, (None, None, 3))
     difference = np.abs(np.asarray(edited, np.float32) - before).max(-1)
     if mask is None:
         noise = 1.4826 * float(np.median(difference))  # of a lossy format: most of the picture is as it was
@@ -204,65 +131,85 @@ def _check_aligned(before: np.ndarray, edited: np.ndarray, painted: np.ndarray, 
         )
 
 
-def paint(
+def apply_painting(
     inversion: Inversion,
     painting: Painting,
     shown: np.ndarray,
     config: TextureConfig | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Inversion, np.ndarray]:
     """Tunes the head until the painting is there from all sides, and nothing else has changed.
 
     Targets are the inversion's own renderings, with the painting warped in where the painted surface is seen; where it
-    turns away or the painting cannot tell, nothing is asked for. All views count everywhere else, so that there is no
-    drift. What is tuned is an offset of the tri-planes, which becomes a parameter of the generator
+    turns away, or the painting does not tell, nothing is asked for. All views count everywhere else, so that nothing
+    drifts. What is tuned is an offset of the tri-planes, which becomes a parameter of the generator
     (`BackboneConfig.plane_map`): unlike the weights of the backbone's convolutions, a texel has a place, and changes
-    nothing beyond. With it are tuned the few weights that make pictures of planes. The code stays: moves along
+    nothing beyond it. The few weights that make pictures of planes are tuned with it. The code stays: moves along
     directions and paintings commute, but for what a move does to the surface.
 
     Args:
-      shown: [H, W, 3], the picture that the inversion stands for.
-      progress: called with steps done and of all.
+      inversion: the head.
+      painting: one of its views, painted over.
+      shown: [H, W, 3] in [-1, 1], the picture that the inversion stands for.
+      config: how it is fitted; None takes the defaults.
+      progress: called with the number of steps done and of all.
 
     Returns:
-      The inversion, and its picture with the painting.
+      The inversion with the painting, and the picture that it then stands for [H, W, 3].
 
     Raises:
       NumericalError: the loss became NaN or infinite.
     """
+    chex.assert_equal_shape((painting.image, shown))
+    chex.assert_shape(painting.mask, shown.shape[:2])
+    chex.assert_shape(painting.camera, (25,))
     config = TextureConfig() if config is None else config
-    generator, ws, camera = _with_plane_map(inversion.generator), jnp.asarray(inversion.ws), inversion.camera
+    begun = time.monotonic()
+    generator = _with_plane_map(inversion.generator)
+    planes = generator.planes(jnp.asarray(inversion.ws))
+    variables, losses = _fit(inversion, generator, planes, painting, config, progress)
+    name = f"texture_{sum(stage.name.startswith('texture') for stage in inversion.stages) + 1}"
+    tuned = generator.with_params({**generator.params, **variables["weights"]})
+    painted = dataclasses.replace(
+        inversion,
+        generator=_add_to_planes(tuned, variables["offset"] * jnp.std(planes)),
+        stages=(*inversion.stages, StageRecord(name, time.monotonic() - begun, losses)),
+        pseudo_views=None,
+    )
+    return painted, _shown_with_painting(inversion, painting, shown)
+
+
+def _fit(
+    inversion: Inversion,
+    generator: Generator,
+    planes: Array,
+    painting: Painting,
+    config: TextureConfig,
+    progress: Progress | None,
+) -> tuple[Tree, np.ndarray]:
+    """The planes' offset and the rendering weights that show the painting, and the losses [steps]."""
+    ws, camera = jnp.asarray(inversion.ws), inversion.camera
     around = pseudo_views.view_cameras(jnp.asarray(camera), inversion.config.pseudo_views, generator.config)
     if not np.array_equal(painting.camera, camera):
         around = around.at[-1].set(camera)  # the input's view is to be held as well
     everyone = jnp.concatenate([jnp.asarray(painting.camera)[None], around])
-    views, _ = _targets(generator, ws, jnp.asarray(painting.image), jnp.asarray(painting.mask), everyone, config)
-
+    image, mask = jnp.asarray(painting.image), jnp.asarray(painting.mask)
+    views = _targets(generator, planes, ws, image, mask, everyone, config=config)
     loss = inversion.config.loss
-    lpips = lpips_weights.configured(loss) if loss.uses_lpips else None
-    planes = _planes(generator, ws)
+    network = losses.load_network(loss)
     variables = {"offset": jnp.zeros_like(planes), "weights": {name: generator.params[name] for name in _RENDERING}}
-    start = optimisation.start(jax.tree.map(jnp.array, variables), _adam(config, variables))
-    key, begun = jax.random.key(inversion.config.seed), time.monotonic()
+    start = adam_loop.start(jax.tree.map(jnp.array, variables), _adam(config, variables))
+    key = jax.random.key(inversion.config.seed)
 
-    def run(state: optimisation.State, steps: int) -> tuple[optimisation.State, Array]:
-        return _tune(state, generator, ws, planes, views, lpips, key, steps, config=config, loss_config=loss)
+    def run(state: adam_loop.FitState, steps: int) -> tuple[adam_loop.FitState, Array]:
+        return _tune(state, generator, ws, planes, views, network, key, steps, config=config, loss_config=loss)
 
-    for state, losses in optimisation.in_chunks(run, start, np.zeros(0, np.float32), config.steps):  # noqa: B007
-        if not np.isfinite(losses).all():
+    for state, values in adam_loop.in_chunks(run, start, np.zeros(0, np.float32), config.steps):  # noqa: B007
+        if not np.isfinite(values).all():
             raise NumericalError("the texture edit's loss is not finite; is the painting in [-1, 1]?")
         if progress:
-            progress(len(losses), config.steps)
-    name = f"texture_{sum(stage.name.startswith('texture') for stage in inversion.stages) + 1}"
-    record = StageRecord(name, time.monotonic() - begun, losses)
-    tuned = generator.with_params({**generator.params, **state.variables["weights"]})
-    painted = dataclasses.replace(
-        inversion,
-        generator=_add_to_planes(tuned, state.variables["offset"] * jnp.std(planes)),
-        stages=(*inversion.stages, record),
-        pseudo_views=None,
-    )
-    return painted, _paint_shown(inversion, painting, shown)
+            progress(len(values), config.steps)
+    return state.variables, values
 
 
 def _with_plane_map(generator: Generator) -> Generator:
@@ -287,11 +234,6 @@ def _add_to_planes(generator: Generator, offset: Array) -> Generator:
     return _set_plane_map(generator, generator.params["backbone"]["synthesis"]["plane_map"] + side_by_side)
 
 
-@jax.jit
-def _planes(generator: Generator, ws: Array) -> Array:
-    return generator.planes(ws)
-
-
 def _adam(config: TextureConfig, variables: Tree) -> optax.GradientTransformation:
     """Each of the two parts has its rate and its epsilon."""
     texels = variables["offset"][0, ..., 0].size
@@ -312,59 +254,61 @@ def _adam(config: TextureConfig, variables: Tree) -> optax.GradientTransformatio
 
 @functools.partial(jax.jit, static_argnames=("config", "loss_config"), donate_argnames=("state",))
 def _tune(
-    state: optimisation.State,
+    state: adam_loop.FitState,
     generator: Generator,
     ws: Array,
     planes: Array,
-    views: fitting.Views,
-    lpips: Lpips | None,
+    views: Views,
+    network: Tree | None,
     key: Array,
     steps: Array,
     *,
     config: TextureConfig,
     loss_config: LossConfig,
-) -> tuple[optimisation.State, Array]:
+) -> tuple[adam_loop.FitState, Array]:
     """`steps` steps; each sees the painted view, the first, and `views_per_step` random others."""
     count = config.views_per_step
     scales = jnp.array([1.0] + [config.view_weight / count] * count)
-    side_by_side = fitting.views_at_once(count)
     unit = jnp.std(planes)
 
     def value_and_grad(variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
-        def loss(variables: Tree, view: fitting.Views, scale: Array) -> Array:
+        def loss(variables: Tree, view: Views, scale: Array) -> Array:
             tuned = generator.with_params({**generator.params, **variables["weights"]})
-            image = tuned.render_view(planes + unit * variables["offset"], ws, view.cameras)["image"]
-            return scale * image_loss(image, view.images, loss_config, view.weights, lpips)
+            image = tuned.render(planes + unit * variables["offset"], ws, view.cameras)["image"]
+            return scale * losses.image_loss(image, view.images, loss_config, view.weights, network)
 
         others = 1 + jax.random.permutation(key, len(views.cameras) - 1)[:count]
         chosen = jax.tree.map(lambda x: x[jnp.append(0, others)], views)
-        parts = jax.lax.map(
-            lambda one: jax.value_and_grad(loss)(variables, *one),
-            (chosen, scales),
-            batch_size=None if side_by_side == 1 else side_by_side,
-        )
+        parts = jax.lax.map(lambda one: jax.value_and_grad(loss)(variables, *one), (chosen, scales))
         value, grads = jax.tree.map(lambda part: part.sum(0), parts)
         return (value, value), grads
 
-    return optimisation.run(value_and_grad, _adam(config, state.variables), state, key, steps)
+    return adam_loop.run(value_and_grad, _adam(config, state.variables), state, key, steps)
 
 
-def _paint_shown(inversion: Inversion, painting: Painting, shown: np.ndarray) -> np.ndarray:
-    """The picture that the inversion stands for, with a painting on any view carried into it."""
-    own = np.array_equal(painting.camera, inversion.camera)
-    if own:
+def _shown_with_painting(inversion: Inversion, painting: Painting, shown: np.ndarray) -> np.ndarray:
+    """The picture that the inversion stands for [H, W, 3], with a painting on any view carried into it."""
+    if np.array_equal(painting.camera, inversion.camera):
         return np.asarray(painting.image)
-    both = jnp.asarray(np.stack([painting.camera, inversion.camera]))
-    distance = jnp.asarray(inversion.render(both)["ray_distance"])
-    colour, amount, _ = _carry(jnp.asarray(painting.image), jnp.asarray(painting.mask), distance, both)
-    amount = np.asarray(amount[1])[..., None]
-    return amount * np.asarray(colour[1]) + (1 - amount) * shown
+    both = np.stack([painting.camera, inversion.camera])
+    distance = inversion.render(both)["ray_distance"]
+    colour, amount, _ = _warp_painting(painting.image, painting.mask, distance, both)
+    share = np.asarray(amount[1])[..., None]
+    return share * np.asarray(colour[1]) + (1 - share) * shown
 
 
 @jax.jit
-def _carry(image: Array, mask: Array, ray_distance: Array, views: Array) -> tuple[Array, Array, Array]:
-    """A painting [H, W, 3], [H, W] on the first of the views [V, 25] in all of them: colour [V, H, W, 3], how much of
-    it is seen [V, H, W], and where it lies but is not well seen [V, H, W]."""
+def _warp_painting(image: Array, mask: Array, ray_distance: Array, views: Array) -> tuple[Array, Array, Array]:
+    """A painting on the first of some views, as it is seen in all of them.
+
+    Args:
+      image, mask: the painting, [H, W, 3] and [H, W].
+      ray_distance: [V, n, n] of the surface that it is on.
+      views: cameras [V, 25].
+
+    Returns:
+      Colour [V, H, W, 3], how much of it is seen [V, H, W], and how much lies there but is not well seen [V, H, W].
+    """
     depth = cameras.ray_distance_to_z_depth(ray_distance, views)
     layers = jnp.concatenate([image, mask[..., None]], axis=-1)
     warped = jax.vmap(lambda z, c: visibility.warp(layers, depth[0], views[0], z, c))(depth[1:], views[1:])
@@ -377,11 +321,11 @@ def _carry(image: Array, mask: Array, ray_distance: Array, views: Array) -> tupl
 
 @functools.partial(jax.jit, static_argnames=("config",))
 def _targets(
-    generator: Generator, ws: Array, image: Array, mask: Array, views: Array, config: TextureConfig
-) -> tuple[fitting.Views, Array]:
-    """What is fitted, and how much of the painting is in each pixel [V, H, W]."""
-    rendered = pseudo_views.render(generator, ws, views)
-    colour, amount, unsure = _carry(image, mask, rendered["ray_distance"], views)
+    generator: Generator, planes: Array, ws: Array, image: Array, mask: Array, views: Array, *, config: TextureConfig
+) -> Views:
+    """What is fitted: the head as rendered from views [V, 25], with the painting [H, W, 3], [H, W] on the first."""
+    rendered = jax.lax.map(lambda view: generator.render(planes, ws, view), views)
+    colour, amount, unsure = _warp_painting(image, mask, rendered["ray_distance"], views)
     share = amount[..., None]
     targets = share * colour + (1 - share) * rendered["image"]
-    return fitting.Views(views, targets, 1 - unsure + config.emphasis * amount), amount
+    return Views(views, targets, 1 - unsure + config.emphasis * amount)

@@ -1,0 +1,208 @@
+"""Programs compiled for devices that are not here, and what their compilers say of them.
+
+Memory, code and collectives are exact. Cycles are the TPU compiler's own estimate where it makes one; of gathers,
+scatters, sorts and kernels it makes none, and `Figures.moved` counts their rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from pmv_jax import cameras
+from pmv_jax.batch import hlo, slots
+from pmv_jax.batch.targets import Target
+from pmv_jax.config import GeneratorConfig, InversionConfig
+from pmv_jax.errors import InputError
+from pmv_jax.inversion import pseudo_views
+from pmv_jax.models.generator import Generator, initialise
+
+Tree = Any
+ProgramName = Literal["step", "camera", "render", "warp"]
+PROGRAMS: tuple[ProgramName, ...] = ("step", "camera", "render", "warp")
+
+RESERVED = 0.03  # of a device's memory is the runtime's
+# Cycles for a row of what the TPU compiler estimates nothing for, read from the schedules it makes for v5e (libtpu
+# 0.0.52): a gather of rows from the core's memory, a scatter after its sort, our kernel (`rendering.scatter`).
+CYCLES_PER_ROW = {"gather": 1.75, "scatter": 19.0, "sort": 0.35, "kernel": 4.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """What a compiled program is and takes, on each device.
+
+    Attributes:
+      target, program, precision: which.
+      batch: images a device.
+      lower_seconds, compile_seconds: on the machine that compiled.
+      code_bytes, argument_bytes, temporary_bytes: of the program. Results of a step lie where its arguments were.
+      image_bytes: what each further image of a batch adds.
+      flops: of its matrix products and convolutions, with what the gradient computes anew; loops whose length depends
+        on data count once.
+      cycles: the compiler's estimate, None if it makes none.
+      moved: rows that are gathered, scattered, sorted, or given to a kernel, beyond that estimate.
+      moved_cycles: what they would take by `CYCLES_PER_ROW`.
+      share: of the matrix units' work in as many cycles, estimated, in [0, 1]; None without cycles.
+      seconds: estimated, None without cycles.
+      collectives: operations between devices.
+      dearest: estimated cycles of lines of source, the ten dearest.
+    """
+
+    target: str
+    program: str
+    precision: str
+    batch: int
+    lower_seconds: float
+    compile_seconds: float
+    code_bytes: int
+    argument_bytes: int
+    temporary_bytes: int
+    image_bytes: int
+    flops: float
+    cycles: int | None
+    moved: dict[str, int]
+    moved_cycles: int
+    share: float | None
+    seconds: float | None
+    collectives: list[str]
+    dearest: list[tuple[str, int]]
+
+    @property
+    def memory(self) -> int:
+        """Bytes on a device while it runs."""
+        return self.argument_bytes + self.temporary_bytes + self.code_bytes
+
+
+def shapes_of_generator(config: GeneratorConfig) -> Generator:
+    """A generator whose weights are zero: programs depend on shapes alone."""
+    shapes = jax.eval_shape(lambda key: initialise(config, key), jax.random.key(0))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def compile_program(
+    program: ProgramName, generator: Generator, recipe: InversionConfig, target: Target, batch: int
+) -> Figures:
+    """Compiles one of the pipeline's programs for a target.
+
+    Args:
+      program: "step", the chunk of steps that every stage runs, on all devices of the target; "camera", the search for
+        a camera, likewise; "render", one view from a code; "warp", the pseudo-views. The last two take one image.
+      generator: arrays or zeros.
+      recipe: the inversion's.
+      target: what for.
+      batch: images a device.
+
+    Raises:
+      InputError: the batch does not fit.
+    """
+    begun = time.perf_counter()
+    lowered, image_bytes = _lowered(program, generator, recipe, target, batch)
+    lowered_at = time.perf_counter()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise _input_error(error, target, batch, image_bytes) from error
+    seconds = time.perf_counter() - lowered_at
+    usage, module = compiled.memory_analysis(), hlo.parse(compiled.as_text())
+    cycles, dearest = hlo.cycles(module)
+    moved = hlo.moved(module) if cycles else {}
+    extra = round(sum(CYCLES_PER_ROW[kind] * rows for kind, rows in moved.items()))
+    flops = hlo.flops(hlo.parse(lowered.as_text("hlo")))
+    chip = target.chip
+    figures = Figures(
+        target=target.name,
+        program=program,
+        precision=generator.config.compute_dtype,
+        batch=batch,
+        lower_seconds=lowered_at - begun,
+        compile_seconds=seconds,
+        code_bytes=usage.generated_code_size_in_bytes,
+        argument_bytes=usage.argument_size_in_bytes,
+        temporary_bytes=usage.temp_size_in_bytes + usage.output_size_in_bytes - usage.alias_size_in_bytes,
+        image_bytes=image_bytes,
+        flops=flops,
+        cycles=cycles or None,
+        moved=moved,
+        moved_cycles=extra,
+        share=flops / (chip.flops_per_cycle * (cycles + extra)) if cycles and chip.clock else None,
+        seconds=(cycles + extra) / chip.clock if cycles and chip.clock else None,
+        collectives=hlo.collectives(module),
+        dearest=dearest[:10],
+    )
+    if chip.memory and figures.memory > _available(target):
+        raise InputError(_does_not_fit(target, batch, figures.memory, image_bytes))
+    return figures
+
+
+def images_that_fit(figures: Figures, target: Target) -> int:
+    """Images a device that a target has memory for, by what one batch takes and a further image adds."""
+    rest = _available(target) - figures.memory + figures.batch * figures.image_bytes
+    return max(0, math.floor(rest / figures.image_bytes))
+
+
+def _available(target: Target) -> float:
+    return (1 - RESERVED) * target.chip.memory
+
+
+def _input_error(error: Exception, target: Target, batch: int, image_bytes: int) -> Exception:
+    """What a compiler raises, as an `InputError` where it is about memory."""
+    text = str(error)
+    if "RESOURCE_EXHAUSTED" not in text and "Ran out of memory" not in text:
+        return error
+    found = next((word for word in text.replace(";", " ").split() if word.endswith("G") and word[0].isdigit()), None)
+    used = float(found[:-1]) * 2**30 if found else math.inf
+    return InputError(_does_not_fit(target, batch, used, image_bytes))
+
+
+def _does_not_fit(target: Target, batch: int, used: float, image_bytes: int) -> str:
+    fit = math.floor((_available(target) - used) / image_bytes + batch) if math.isfinite(used) else 0
+    remedy = f"{fit} would (--batch {fit})" if fit > 0 else "not even one would"
+    memory = target.chip.memory / 2**30
+    return f"target {target.name}: a batch of {batch} does not fit into the {memory:.0f} GB of a device; {remedy}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The programs
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _lowered(
+    program: ProgramName, generator: Generator, recipe: InversionConfig, target: Target, batch: int
+) -> tuple[Any, int]:
+    """A lowered program, and the bytes that a further image adds to its arguments."""
+    if program in ("step", "camera"):
+        camera = cameras.look_at(0.0, 0.0) if program == "step" else None
+        devices = np.array(target.devices)
+        lowered, stage = slots.lowered(generator, recipe, batch, Mesh(devices, ("image",)), camera)
+        return lowered, slots.tree_bytes((stage.start, stage.own))
+    function, arguments = {"render": _render, "warp": _warp}[program](generator, recipe)
+    placed = NamedSharding(Mesh(np.array(target.devices[:1]), ("image",)), PartitionSpec())
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), arguments)
+    return jax.jit(function, in_shardings=placed, out_shardings=placed).lower(*shapes), slots.tree_bytes(shapes)
+
+
+def _render(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
+    def render(generator: Generator, ws: Array, camera: Array) -> dict[str, Array]:
+        return generator.render(generator.planes(ws), ws, camera)
+
+    return render, (generator, _ws(generator), cameras.look_at(0.0, 0.0))
+
+
+def _warp(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
+    make = functools.partial(pseudo_views.make, config=recipe.pseudo_views)
+    size = generator.config.image_resolution
+    return make, (generator, generator, _ws(generator), jnp.zeros((size, size, 3)), cameras.look_at(0.0, 0.0))
+
+
+def _ws(generator: Generator) -> Array:
+    return jnp.zeros((generator.config.num_ws, generator.config.w_dim))

@@ -1,0 +1,40 @@
+"""Progress on the screen: one bar for each stage of a command."""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Callable
+
+from tqdm import tqdm
+
+
+class ProgressBars:
+    """One bar at a time, each staying on the screen when the next begins. A context manager."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> ProgressBars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def update(self, stage: str, done: int, total: int, loss: float = math.nan) -> None:
+        """To be called when a stage starts or resumes, and whenever more of it is done."""
+        if self._bar is None:
+            pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs no animation
+            self._bar = tqdm(total=total, initial=done, desc=f"{stage:<12}", mininterval=pause)
+        if math.isfinite(loss):
+            self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self.__exit__()
+
+    def stage(self, name: str) -> Callable[[int, int], None]:
+        """`update` of one stage, as functions that know nothing of stages call it: with what is done, and the total."""
+        return functools.partial(self.update, name)

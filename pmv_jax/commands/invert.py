@@ -1,0 +1,190 @@
+"""Inverts photographs: one picture in, a head that can be rendered from anywhere out; or many at a time.
+
+    python -m pmv_jax.invert --image FILE [--face N | --landmarks FILE | --camera FILE | --noalign] [--generator DIR]
+                             [--config FILE.py] [--set KEY=VALUE]... [--out DIR] [--seed N] [--force | --resume]
+    python -m pmv_jax.invert --images 'DIR/*.png' | FILE.txt | FILE.csv | FILE.jsonl | dataset.json | set.zip
+                             [--batch N] [--multihost] [--strict] [--log-dir DIR] [...]
+
+The picture (PNG, JPEG, WebP, AVIF, TIFF, BMP; HEIC with the extra `pmv_jax[heif]`) is any photograph of a face. With
+the extra `pmv_jax[face]` the face is found, cropped as EG3D crops FFHQ, and its camera estimated from its landmarks
+(alignment.png shows how); then the generator refines the camera. Without it, with --noalign, or for what is no face,
+the central square is taken and the camera searched.
+With --camera the picture is a crop already. The result directory holds the reconstruction,
+renderings from other views (views.png, orbit.mp4), depth, the settings and figures (config.json, metrics.json), and the
+tuned generator (inversion/).
+
+    python -m pmv_jax.invert --image portrait.png
+    python -m pmv_jax.invert --image portrait.png --camera portrait.npy --set tuning.steps=200 --out fine
+
+With --images each picture gets such a directory inside --out, beside index.html, results.csv and failures.jsonl. All
+devices are used, and with --multihost all hosts. The same command goes on where it was stopped. docs/batch.md says
+what a manifest may hold, and how to launch on a TPU pod, with SLURM, and on one machine.
+
+    python -m pmv_jax.invert --images 'photos/*.jpg' --out heads
+
+Exit codes: 0 done, 2 bad input or usage, 3 some images of a batch failed, 75 interrupted (--resume continues).
+"""
+
+# JAX and everything that needs it are imported inside functions, so that --help and wrong flags answer at once.
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from pathlib import Path, PurePosixPath
+
+from pmv_jax.checkpoints.demo import default_generator_directory
+from pmv_jax.commandline.flags import Flags, recipe
+from pmv_jax.commandline.progress import ProgressBars
+from pmv_jax.commandline.run import command
+from pmv_jax.config import InversionConfig
+from pmv_jax.errors import InputError
+from pmv_jax.inputs import manifest
+from pmv_jax.inputs import photograph as inputs
+from pmv_jax.results import workspace
+
+FLAGS = Flags()
+_IMAGE = FLAGS.string("image", None, "Picture to invert. This or --images is required.")
+_IMAGES = FLAGS.string(
+    "images",
+    None,
+    "Pictures to invert: a quoted pattern, a manifest (.txt, .csv, .jsonl), an EG3D dataset.json or .zip.",
+)
+_CAMERA = FLAGS.string(
+    "camera",
+    None,
+    "Its camera: .npy or .json with EG3D's 25 numbers, EG3D's dataset.json or cameras.json, or nerfstudio's "
+    "transforms.json. Default: search for it.",
+)
+_CONVENTION = FLAGS.string(
+    "camera_convention",
+    None,
+    "How the camera is written, where it is not as EG3D does it: opengl, pytorch3d, world2cam, transposed, pixels; "
+    "several are joined by commas.",
+)
+_FACE = FLAGS.integer("face", None, "Which face, counted from the largest. Default: the largest.", least=1)
+_LANDMARKS = FLAGS.string(
+    "landmarks", None, "Five lines 'x y' in pixels: eyes, nose tip, mouth corners, left first. Default: detect them."
+)
+_ALIGN = FLAGS.switch("align", True, "Find the face and crop to it; --noalign takes the central square.")
+_BATCH = FLAGS.integer(
+    "batch", None, "With --images: pictures at a time on each device. Default: what fits, 8 at most.", least=1
+)
+_WRITERS = FLAGS.integer(
+    "writers", 1, "With --images: results written at a time, beside the optimisation; 0: in its place.", least=0
+)
+_STRICT = FLAGS.switch("strict", False, "With --images: stop at the first picture that fails.")
+_LOG_DIR = FLAGS.string("log-dir", None, "With --images: directory for scalars as JSON lines.")
+_MULTIHOST = FLAGS.switch(
+    "multihost", False, "With --images: start jax.distributed, and take this process's share. On SLURM, GKE: automatic."
+)
+_COORDINATOR = FLAGS.string("coordinator", None, "HOST:PORT of process 0, where JAX cannot find it out itself.")
+_NUM_PROCESSES = FLAGS.integer("num_processes", None, "How many processes there are; with --coordinator.")
+_PROCESS_ID = FLAGS.integer("process_id", None, "Which of them this is; with --coordinator.")
+_GENERATOR = FLAGS.generator()
+_CONFIG = FLAGS.config()
+_SET = FLAGS.changes()
+_OUT = FLAGS.out()
+_SEED = FLAGS.seed()
+_FORCE = FLAGS.force()
+_RESUME = FLAGS.resume()
+_BATCH_FLAGS = ("batch", "writers", "strict", "log-dir", "multihost", "coordinator", "num_processes", "process_id")
+
+
+@command(FLAGS)
+def main() -> int:
+    if bool(_IMAGE.value) == bool(_IMAGES.value):
+        problem = "--image is missing" if not _IMAGE.value else "--image and --images exclude each other"
+        raise InputError(f"{problem}; give a picture, as --image portrait.png, or many, as --images 'photos/*.png'")
+    return _invert_many() if _IMAGES.value else _invert_one()
+
+
+def _invert_one() -> int:
+    start = time.monotonic()
+    foreign = [name for name in FLAGS.given() if name in _BATCH_FLAGS]
+    if foreign:
+        raise InputError(f"--{foreign[0]} is for --images; it has no meaning with --image")
+    out = Path(os.path.abspath(_OUT.value or Path("out", Path(_IMAGE.value).stem)))
+    force, resume = _FORCE.value, _RESUME.value
+
+    # Everything that can be wrong is found out before anything is created or computed, the cheap checks first.
+    workspace.check(out, force=force, resume=resume)
+    if resume and workspace.is_finished(out):
+        print(f"{out} is finished; nothing to do")
+        return 0
+    photograph = inputs.read(_entry(_IMAGE.value), _config())
+    generator_directory = _generator_directory()
+
+    from pmv_jax.checkpoints.orbax import load_generator
+    from pmv_jax.commandline import heap
+    from pmv_jax.inversion import pipeline
+    from pmv_jax.results.writing import write_result
+
+    heap.give_back_after_compiling()
+    generator = load_generator(generator_directory)
+    target = inputs.align(photograph, generator.config, force)
+    workspace.check_space(out, _space_needed(generator_directory))
+    request = target.request(str(generator_directory))
+    with workspace.open_workspace(out, request, force=force, resume=resume) as space, ProgressBars() as bars:
+        inversion = pipeline.invert(
+            target.image,
+            target.camera,
+            generator,
+            photograph.config,
+            progress=bars.update,
+            state_directory=space.state,
+            camera_guess=target.guess,
+        )
+        title = Path(_IMAGE.value).stem
+        figures = write_result(space.result, inversion, target.image, bars.stage("rendering"), title=title)
+        target.write_alignment(space.result, generator, inversion.camera)
+    print(f"PSNR {figures['psnr']:.2f} dB in {time.monotonic() - start:.0f} s: {out}")
+    return 0
+
+
+def _invert_many() -> int:
+    for flag in (_CAMERA, _CONVENTION, _FACE, _LANDMARKS):
+        if flag.value is not None:
+            raise InputError(f"--{flag.name} is for one --image; a manifest has it line by line")
+    images = manifest.read(_IMAGES.value)
+    config = _config()
+    generator_directory = _generator_directory()
+    default = PurePosixPath(_IMAGES.value)
+    default = default.stem if default.suffix.lower() in manifest.KINDS else default.parent.name
+    out = _OUT.value or f"out/{default or 'images'}"
+
+    from pmv_jax.batch import cluster
+
+    cluster.start(_MULTIHOST.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+
+    from pmv_jax.batch import job
+
+    options = job.Options(
+        batch=_BATCH.value,
+        writers=_WRITERS.value,
+        align=_ALIGN.value,
+        force=_FORCE.value,
+        strict=_STRICT.value,
+        log_directory=_LOG_DIR.value,
+    )
+    return job.run(images, out if "://" in out else os.path.abspath(out), generator_directory, config, options)
+
+
+def _entry(image: str) -> manifest.Entry:
+    return manifest.Entry(image, _CAMERA.value, _LANDMARKS.value, _FACE.value, _ALIGN.value, _CONVENTION.value)
+
+
+def _config() -> InversionConfig:
+    config = recipe(_CONFIG.value, _SET.value)
+    return config if _SEED.value is None else dataclasses.replace(config, seed=_SEED.value)
+
+
+def _generator_directory() -> Path:
+    return Path(_GENERATOR.value or default_generator_directory()).resolve()
+
+
+def _space_needed(generator_directory: Path) -> int:
+    """Bytes that a run may need on disk, generously: weights are shipped in 16 bits, and kept in 32 in the result and,
+    with two moments each, in the resumable state."""
+    return 8 * sum(path.stat().st_size for path in generator_directory.rglob("*") if path.is_file()) + 32 * 2**20

@@ -1,0 +1,64 @@
+"""Shows finished inversions in the browser: turn, zoom, depth, normals, mesh, and edits by sliders.
+
+    python -m pmv_jax.view --inversion DIR [--inversion DIR]... [--port N] [--host NAME] [--directions FILE]
+
+Drag to turn, scroll to come nearer, drag with the right button to shift. While the camera moves, pictures are coarse;
+when it rests, they are rendered in full. "Save picture" and "Save camera" download what is shown (PNG) and from where
+(JSON with EG3D's 25 numbers, as --camera of python -m pmv_jax.invert takes it).
+
+    python -m pmv_jax.view --inversion out/portrait
+    python -m pmv_jax.view --inversion out/anna --inversion out/bert --port 9000
+
+Every view is open, also those that generators are not trained on (beyond 0.6 radians of yaw and 0.3 of pitch, at
+another distance or field of view); the panel then says so. The page is for this machine only; --host 0.0.0.0 opens it
+to the network, without a password.
+
+Exit codes: 0 stopped by Ctrl-C, 2 bad input or usage.
+"""
+
+# JAX and everything that needs it are imported inside functions, so that --help and wrong flags answer at once.
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import warnings
+from pathlib import Path
+
+from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.run import command
+from pmv_jax.errors import InputError
+from pmv_jax.viewer.ports import free_port
+
+FLAGS = Flags()
+_INVERSIONS = FLAGS.strings("inversion", "Result of python -m pmv_jax.invert; can be repeated.")
+_PORT = FLAGS.integer("port", 8080, "Port; the next free one where it is in use.", least=1, most=65535)
+_HOST = FLAGS.string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines in.")
+_DIRECTIONS = FLAGS.string("directions", None, "File with named directions. Default: the demo generator's.")
+
+
+@command(FLAGS)
+def main() -> None:
+    if not _INVERSIONS.value:
+        raise InputError("--inversion is missing; give a result of python -m pmv_jax.invert")
+    port = free_port(_HOST.value, _PORT.value)
+    if _DIRECTIONS.value and not Path(_DIRECTIONS.value).is_file():
+        raise InputError(f"--directions {_DIRECTIONS.value}: no such file; give a .json, .npy or .npz file")
+    if port != _PORT.value:
+        warnings.warn(f"port {_PORT.value} is in use; taking {port}", stacklevel=2)
+
+    from pmv_jax.viewer.server import serve
+    from pmv_jax.viewer.subject import load_subject
+
+    with contextlib.suppress(KeyboardInterrupt):
+        shown = [load_subject(Path(directory), _DIRECTIONS.value) for directory in _INVERSIONS.value]
+        with serve(shown, _HOST.value, port) as (server, _):
+            print(f"http://{_address(_HOST.value)}:{server.get_port()}  (Ctrl-C stops)", flush=True)
+            threading.Event().wait()
+
+
+def _address(host: str) -> str:
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host

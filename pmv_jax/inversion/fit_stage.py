@@ -1,0 +1,97 @@
+"""A stage that fits views as a row of the method, and its program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Generator as Coroutine
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from pmv_jax.config import InversionConfig, LossConfig, Settings
+from pmv_jax.inversion import losses, view_fitting
+from pmv_jax.inversion.adam_loop import FitState
+from pmv_jax.inversion.stage import Draft, StageRequest
+from pmv_jax.models.generator import Generator
+
+Tree = Any
+
+# The pull of an estimated camera towards where it was estimated, in shares of the loss for half a squared radian: a
+# photograph that is fitted badly says little of the camera, one that is fitted well moves it all the same.
+_POSE_PULL = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewFitProgram:
+    """`view_fitting.run` as a `StageProgram`.
+
+    Attributes:
+      loss: see there.
+      fits_pose: whether the variables have a pose.
+    """
+
+    loss: LossConfig
+    fits_pose: bool = False
+
+    def network(self) -> Tree | None:
+        return losses.load_network(self.loss)
+
+    def __call__(
+        self, state: FitState, generator: Generator, network: Tree | None, own: Tree, key: Array, steps: Array
+    ) -> tuple[FitState, Array]:
+        return view_fitting.run(state, generator, *own, network, key, steps, loss_config=self.loss)
+
+
+def input_alone(draft: Draft) -> view_fitting.Views:
+    """The input, with room for the pseudo-views that a later stage adds."""
+    config = draft.config
+    room = config.pseudo_views.count if config.joint.steps else 0
+    return view_fitting.single_view(draft.image, draft.camera, room, draft.generator.config.rendering.neural_resolution)
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewFit:
+    """A stage that fits code, weights or both to views: a row of the method.
+
+    Attributes:
+      name: of the stage.
+      settings: picks the stage's settings from the recipe; they have `steps`, and without steps it is left out.
+      plan: how far what moves at each step.
+      hand_on: what is known then, from what was known and the variables: "code", "params", and "pose" where it is
+        fitted.
+      prepare: what is computed before, in no steps.
+      params: where the weights start.
+      views: what is fitted.
+      fits_pose: whether an estimated pose is fitted too.
+    """
+
+    name: str
+    settings: Callable[[InversionConfig], Settings]
+    plan: Callable[[InversionConfig], view_fitting.Plan]
+    hand_on: Callable[[Draft, Tree], Draft]
+    prepare: Callable[[Draft], Draft] = lambda draft: draft
+    params: Callable[[Draft], Tree] = lambda draft: draft.params
+    views: Callable[[Draft], view_fitting.Views] = input_alone
+    fits_pose: bool = False
+
+    def run(self, draft: Draft) -> Coroutine[StageRequest, Tree, Draft]:
+        """See `stage.Stage.run`."""
+        settings = self.settings(draft.config)
+        if not settings.steps:
+            return draft
+        draft = self.prepare(draft)
+        return self.hand_on(draft, (yield self._request(draft, settings)))
+
+    def _request(self, draft: Draft, settings: Settings) -> StageRequest:
+        plan, pose = self.plan(draft.config), draft.pose if self.fits_pose else None
+        if pose is not None:
+            plan = plan.replace(pose=pose, pose_pull=jnp.float32(_POSE_PULL))
+        program = ViewFitProgram(draft.config.loss, pose is not None)
+        fresh = jax.tree.map(jnp.array, (draft.code, self.params(draft), pose))  # copies: the loop donates its state
+        own = self.views(draft), plan, draft.statistics.std
+        flag = f" (--set {settings.group}.learning_rate=...)" if hasattr(draft.config, settings.group) else ""
+        remedy = f"try a lower learning rate{flag}"
+        return StageRequest(self.name, settings.steps, program, view_fitting.start(*fresh), own, remedy)

@@ -1,0 +1,84 @@
+"""Pseudo-views: their cameras, their masks, and who fills in what the input hides."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from pmv_jax import cameras
+from pmv_jax.cameras import look_at, yaw_pitch
+from pmv_jax.config import GeneratorConfig, PseudoViewConfig, load_recipe
+from pmv_jax.inversion import pseudo_views
+from tests.small_inversion import CAMERA, a_code, generator, picture, views_of
+from tests.small_inversion import CONFIG as TINY
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def test_soften_erodes_and_blurs_inwards():
+    mask = np.float32(ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(64, 64)), 5) > 0)
+    assert 0.3 < mask.mean() < 0.7
+    # Without a blur it is erosion, with the outside visible.
+    for width, reach in ((0.0, 0), (0.03, 1), (0.1, 3)):
+        expected = ndimage.minimum_filter(mask, 2 * reach + 1, mode="constant", cval=1.0)
+        np.testing.assert_array_equal(pseudo_views.soften(mask, width, 0.0), expected)
+    # With a blur it is the smaller of the eroded mask and its Gaussian: nothing hidden becomes visible.
+    eroded, sigma = ndimage.minimum_filter(mask, 3, mode="constant", cval=1.0), 0.2 * 64 / 6
+    blurred = ndimage.gaussian_filter(eroded, sigma, mode="nearest", radius=round(3 * sigma))
+    softened = np.asarray(pseudo_views.soften(mask, 0.03, 0.2))
+    np.testing.assert_allclose(softened, np.minimum(eroded, blurred), atol=1e-5)
+    assert (softened[mask == 0] == 0).all() and 0 < np.mean((softened > 0.01) & (softened < 0.99))
+
+
+@pytest.mark.parametrize("pattern", ["disc", "ellipse"])
+def test_view_cameras_surround_the_frontal_one(pattern):
+    camera = look_at(0.2, -0.1, focal=3.0)
+    config = PseudoViewConfig(count=8, pattern=pattern, yaw_range=0.4, pitch_range=0.2)
+    views = jax.jit(pseudo_views.view_cameras, static_argnums=(1, 2))(camera, config, TINY)
+    assert views.shape == (8, 25)
+    np.testing.assert_array_equal(views[:, 16:], np.tile(camera[16:], (8, 1)))
+    offsets = np.stack(yaw_pitch(views), -1) / (0.4, 0.2)
+    radii = np.linalg.norm(offsets, axis=-1)
+    if pattern == "ellipse":
+        np.testing.assert_allclose(offsets.mean(0), 0, atol=1e-4)
+        np.testing.assert_allclose(radii, 1.0, atol=1e-4)
+    else:  # rings of equal area, no two cameras close
+        np.testing.assert_allclose(np.square(radii), (np.arange(8) + 0.5) / 8, atol=1e-4)
+        apart = np.linalg.norm(offsets[:, None] - offsets, axis=-1) + 9 * np.eye(8)
+        assert apart.min() > 0.4
+
+
+def test_pseudo_view_cameras_of_the_paper():
+    config, frontal = load_recipe(ROOT / "configs" / "hfgi3d_paper.py"), look_at(0.0, 0.0)
+    ours = cameras.split(pseudo_views.view_cameras(frontal, config.pseudo_views, GeneratorConfig()))[0]
+    with np.load(ROOT / "tests" / "data" / "cameras.npz") as values:
+        theirs = np.float32(values["pseudo_view_cam2world"])
+    # Its code takes 3.14 for pi: at the end of the round, 2.7 * 0.35 * 0.0031 units beside ours.
+    np.testing.assert_allclose(ours, theirs, atol=5e-3)
+
+
+def test_fill_says_whose_the_hidden_parts_are():
+    # Tuning has changed the colours, not the geometry.
+    params = jax.tree.map(lambda x: x, generator().params)
+    torgb = params["superresolution"]["block1"]["torgb"]
+    torgb["bias"] = torgb["bias"] + 0.3
+    tuned = generator().with_params(params)
+    views = {
+        fill: pseudo_views.make(
+            tuned, generator(), a_code(3), picture(), CAMERA, config=PseudoViewConfig(count=3, yaw_range=1.5, fill=fill)
+        )
+        for fill in ("tuned", "both")
+    }
+    around, visible = views["tuned"].cameras, views["tuned"].visibility
+    own, untuned = (np.clip(views_of(network, a_code(3), around)["image"], -1, 1) for network in (tuned, generator()))
+    hidden = jnp.abs(views["tuned"].blend - own)[visible == 0]
+    assert hidden.size > 0 and hidden.max() < 1e-5
+    same = jnp.abs(views["both"].blend - untuned).max(-1) < 1e-5
+    differs = jnp.abs(views["both"].blend - views["tuned"].blend).max(-1) > 1e-5
+    assert differs.any()  # somewhere the input shows nothing
+    assert same[differs].mean() > 0.5 and not differs[visible > 0.999].any()
