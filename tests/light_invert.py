@@ -20,7 +20,7 @@ FILES = {"input.png", "reconstruction.png", "final.npy", "report.html", "metrics
 
 
 def write_result(
-    directory: Path, inversion: Inversion, image: np.ndarray, title: str, peak_memory: int
+    directory: Path, inversion: Inversion, image: np.ndarray, title: str, peak_memory: int, weights: np.ndarray
 ) -> dict[str, Any]:
     """In place of `result.write_result`; final.npy is the final image before it is rounded."""
     final = inversion.render(inversion.camera[None])["image"][0]
@@ -28,7 +28,7 @@ def write_result(
     images.save_image(directory / "input.png", image)
     images.save_image(directory / "reconstruction.png", final)
     (directory / "report.html").write_text(title)
-    figures = result.measure(inversion, image, final, peak_memory)
+    figures = result.measure(inversion, image, final, peak_memory, weights)
     (directory / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
 

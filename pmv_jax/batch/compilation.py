@@ -201,7 +201,8 @@ def _render(generator: Generator, recipe: InversionConfig) -> tuple[Callable[...
 def _warp(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
     make = functools.partial(pseudo_views.make, config=recipe.pseudo_views)
     size = generator.config.image_resolution
-    return make, (generator, generator, _ws(generator), jnp.zeros((size, size, 3)), cameras.look_at(0.0, 0.0))
+    picture = jnp.zeros((size, size, 3)), jnp.ones((size, size))
+    return make, (generator, generator, _ws(generator), *picture, cameras.look_at(0.0, 0.0))
 
 
 def _ws(generator: Generator) -> Array:

@@ -135,10 +135,15 @@ def _invert_one() -> int:
             progress=bars.update,
             state_directory=space.state,
             camera_guess=target.guess,
+            weights=target.weights,
         )
         title = Path(_IMAGE.value).stem
-        figures = write_result(space.result, inversion, target.image, bars.stage("rendering"), title=title)
+        figures = write_result(
+            space.result, inversion, target.image, bars.stage("rendering"), title=title, weights=target.weights
+        )
         target.write_alignment(space.result, generator, inversion.camera)
+    if figures["doubts"]:
+        print(f"doubtful: {'; '.join(figures['doubts'])}")
     print(f"PSNR {figures['psnr']:.2f} dB in {time.monotonic() - start:.0f} s: {out}")
     return 0
 

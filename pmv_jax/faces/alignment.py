@@ -141,6 +141,17 @@ def cut(picture: Image.Image, frame: np.ndarray, resolution: int) -> np.ndarray:
     return np.clip(result / 127.5 - 1, -1, 1).astype(np.float32)
 
 
+def coverage(picture: Image.Image, frame: np.ndarray, resolution: int) -> np.ndarray:
+    """How far the pixels of a crop [resolution, resolution] are the photograph's, not made up by `cut`: in [0, 1].
+
+    A pixel at the photograph's border counts by the distance of its centre from it, in pixels of the crop.
+    """
+    centres = (np.arange(resolution) + 0.5) / resolution
+    points = apply(frame, np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2))
+    inside = np.minimum(points, np.array(picture.size) - points).min(1) * resolution / side(frame)
+    return np.clip(0.5 + inside, 0, 1).astype(np.float32).reshape(resolution, resolution)
+
+
 def paste_back(photo: Image.Image, crop: np.ndarray, frame: np.ndarray, feather: float = 0.05) -> Image.Image:
     """The photograph, mode RGB, with a crop [N, N, 3] in [-1, 1], perhaps changed, back in its place.
 

@@ -52,6 +52,12 @@ class Portrait:
             return images.to_square(picture, resolution)
         return alignment.cut(picture, self.frame, resolution)
 
+    def coverage(self, picture: Image.Image, resolution: int) -> np.ndarray:
+        """[resolution, resolution] in [0, 1]: how far the crop's pixels are the photograph's, see `alignment`."""
+        if self.is_crop:
+            return np.ones((resolution, resolution), np.float32)
+        return alignment.coverage(picture, self.frame, resolution)
+
     def facts(self) -> dict[str, Any]:
         """For a JSON file: what was found, and how to get from the crop back into the photograph."""
         return {

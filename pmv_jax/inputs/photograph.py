@@ -54,12 +54,14 @@ class Target:
 
     Attributes:
       image: [H, W, 3] in [-1, 1].
+      weights: [H, W] in [0, 1], 0 where the crop reaches beyond the photograph and is made up.
       guess: [25], near which the camera is; None where nothing is known of it.
       portrait: the face that was found; None where the picture was taken as it is.
     """
 
     photograph: Photograph
     image: np.ndarray
+    weights: np.ndarray
     guess: np.ndarray | None
     portrait: Portrait | None
 
@@ -126,8 +128,10 @@ def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) 
     if photograph.camera is None and entry.align:
         portrait = _find_face(entry, picture, family, photograph.config, force)
     if portrait is None:
-        return Target(photograph, to_square(picture, resolution), None, None)
-    return Target(photograph, portrait.crop(picture, resolution), portrait.pose.camera, portrait)
+        everywhere = np.ones((resolution, resolution), np.float32)
+        return Target(photograph, to_square(picture, resolution), everywhere, None, None)
+    weights = portrait.coverage(picture, resolution)
+    return Target(photograph, portrait.crop(picture, resolution), weights, portrait.pose.camera, portrait)
 
 
 def _camera(entry: Entry) -> np.ndarray | None:

@@ -46,10 +46,12 @@ class ViewFitProgram:
 
 
 def input_alone(draft: Draft) -> view_fitting.Views:
-    """The input, with room for the pseudo-views that a later stage adds."""
+    """The input, as far as it is to be believed, with room for the pseudo-views that a later stage adds."""
     config = draft.config
     room = config.pseudo_views.count if config.joint.steps else 0
-    return view_fitting.single_view(draft.image, draft.camera, room, draft.generator.config.rendering.neural_resolution)
+    side = draft.generator.config.rendering.neural_resolution
+    views = view_fitting.single_view(draft.image, draft.camera, room, side)
+    return views if draft.weights is None else views._replace(weights=draft.weights * views.weights)
 
 
 @dataclasses.dataclass(frozen=True)

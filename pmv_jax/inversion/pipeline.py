@@ -69,6 +69,7 @@ def invert(
     state_directory: str | Path | None = None,
     camera_guess: np.ndarray | Array | None = None,
     method: Sequence[Stage] = METHOD,
+    weights: np.ndarray | Array | None = None,
 ) -> Inversion:
     """Inverts one image.
 
@@ -83,13 +84,15 @@ def invert(
       camera_guess: [25], near which the camera is, for example from landmarks (`faces.pose`); it takes the place of
         the search. No matter where `camera` is given.
       method: the stages.
+      weights: [H, W] in [0, 1], how far each pixel of the image is to be believed: those of weight 0 are neither fitted
+        nor warped into pseudo-views. None is 1 everywhere.
 
     Raises:
       InputError: an image or camera of the wrong size, or not finite; or the loss's network is not there.
       NumericalError: a loss became NaN or infinite.
     """
     config = InversionConfig() if config is None else config
-    course = stages(image, camera, generator, config, camera_guess, method)
+    course = stages(image, camera, generator, config, camera_guess, method, weights)
     inversion, records = _run(ImageRun(course, config.seed, progress, state_directory), generator)
     return dataclasses.replace(inversion, stages=records)
 
@@ -114,12 +117,13 @@ def stages(
     config: InversionConfig,
     camera_guess: np.ndarray | Array | None = None,
     method: Sequence[Stage] = METHOD,
+    weights: np.ndarray | Array | None = None,
 ) -> Coroutine[StageRequest, Tree, Inversion]:
     """The method as a coroutine: yields each fit it asks for, is sent the fitted variables, and returns the Inversion.
 
     Whoever drives it decides where and with how many others the fits are run. Arguments and errors: see `invert`.
     """
-    draft = _first_draft(image, camera, generator, config, camera_guess)
+    draft = _first_draft(image, camera, generator, config, camera_guess, weights)
     losses.load_network(config.loss)  # if its weights are not there, better now
     draft = yield from _course(draft, method)
     ws = view_fitting.w_plus(draft.code, generator)
@@ -140,13 +144,15 @@ def _first_draft(
     generator: Generator,
     config: InversionConfig,
     camera_guess: np.ndarray | Array | None,
+    weights: np.ndarray | Array | None = None,
 ) -> Draft:
     """What is known before the first stage. Raises InputError for images and cameras that cannot be used."""
     size = generator.config.image_resolution
     image = _checked("image", image, (size, size, 3))
     guess = None if camera_guess is None else _checked("camera_guess", camera_guess, (25,))
+    believed = None if weights is None else _checked("weights", weights, (size, size))
     untuned = tuned_weights.start(generator.params, config.weights)
-    draft = Draft(image, generator, config, untuned, params=untuned, camera_guess=guess)
+    draft = Draft(image, generator, config, untuned, params=untuned, weights=believed, camera_guess=guess)
     return draft if camera is None else latent.at_average(draft, _checked("camera", camera, (25,)))
 
 

@@ -46,7 +46,8 @@ def added(draft: Draft) -> Draft:
     """The same, with pseudo-views of the head as it was tuned so far."""
     tuned, untuned = _merged(draft.generator, draft.params), _merged(draft.generator, draft.untuned)
     ws = view_fitting.w_plus(draft.code, draft.generator)
-    made = make(tuned, untuned, ws, draft.image, draft.camera, config=draft.config.pseudo_views)
+    weights = jnp.ones(draft.image.shape[:2]) if draft.weights is None else draft.weights
+    made = make(tuned, untuned, ws, draft.image, weights, draft.camera, config=draft.config.pseudo_views)
     return draft.replace(pseudo_views=made)
 
 
@@ -84,7 +85,14 @@ def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: Gene
 
 @functools.partial(jax.jit, static_argnames=("config",))
 def make(
-    tuned: Generator, untuned: Generator, ws: Array, image: Array, camera: Array, *, config: PseudoViewConfig
+    tuned: Generator,
+    untuned: Generator,
+    ws: Array,
+    image: Array,
+    weights: Array,
+    camera: Array,
+    *,
+    config: PseudoViewConfig,
 ) -> PseudoViews:
     """Pseudo-views from the geometry of a tuned generator.
 
@@ -98,6 +106,7 @@ def make(
       untuned: before it.
       ws: pivot [num_ws, w_dim].
       image: the input [H, W, 3] in [-1, 1].
+      weights: [H, W] in [0, 1], how far each of its pixels is to be believed; what is not is not seen.
       camera: [25] of the input.
       config: which views, and how they are blended.
     """
@@ -108,7 +117,11 @@ def make(
     raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
     z_depth = raw_z_depth if config.depth_detail == 0 else _surface(tuned, planes, everyone, config.depth_detail)
     limits = {"tolerance": config.depth_tolerance, "steepest": config.steepest}
-    warped = jax.vmap(lambda z, c: visibility.warp(image, z_depth[0], camera, z, c, **limits))(z_depth[1:], around)
+    layers = jnp.concatenate([weights[..., None] * image, weights[..., None]], axis=-1)
+    warped = jax.vmap(lambda z, c: visibility.warp(layers, z_depth[0], camera, z, c, **limits))(z_depth[1:], around)
+    believed = warped.colour[..., 3]
+    colour = warped.colour[..., :3] / jnp.maximum(believed, 1e-6)[..., None]  # what is not believed tints nothing
+    warped = visibility.Warp(colour, believed * warped.visibility, believed * warped.observed)
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
     fill = rendered["image"][1:]
     if config.fill == "both":

@@ -29,6 +29,7 @@ class Draft:
       config: the recipe.
       untuned: what is to be tuned of the generator, as it is at first (`tuned_weights.start`).
       params: the same, as tuned so far.
+      weights: [H, W] in [0, 1], how far each pixel of it is to be believed; None is 1.
       camera_guess: [25], near which the camera is.
       camera_estimate: `camera.Estimate`, what the search knows of the camera.
       camera: [25] of the input.
@@ -43,6 +44,7 @@ class Draft:
     config: InversionConfig
     untuned: Tree
     params: Tree
+    weights: Array | None = None
     camera_guess: Array | None = None
     camera_estimate: Any = None
     camera: Array | None = None

@@ -26,7 +26,7 @@ class Warp(NamedTuple):
     """An image as another view of its scene finds it.
 
     Attributes:
-      colour: [H, W, 3] (the image's border colour where the point falls outside).
+      colour: [H, W, C] (the image's border colour where the point falls outside).
       visibility: [H, W] in [0, 1]: whether the point is seen in the image as well, in front and not edge-on.
       observed: [H, W] in [0, 1]: the same at whatever angle. An edge-on surface is a smear, but it is not unknown.
     """
@@ -58,7 +58,7 @@ def warp(
     Pure, for one view; `jax.jit` and `jax.vmap` apply (over target_z_depth and target_camera for many pseudo-views).
 
     Args:
-      image: [H, W, 3], square.
+      image: [H, W, C], square; C is 3 for colour, more where other maps go with it.
       z_depth: [h, w] of the image, along the optical axis; may be coarser than the image.
       camera: [25] of the image.
       target_z_depth: [h', w'] of the other view; may be coarser too.

@@ -156,6 +156,7 @@ def render_html(report: Report) -> str:
                 {**stage, "loss_first": _short(stage["loss_first"]), "loss_last": _short(stage["loss_last"])}
                 for stage in figures["stages"]
             ],
+            doubts=figures.get("doubts", []),
             total_seconds=sum(stage["seconds"] for stage in figures["stages"]),
             facts={
                 "Seed": figures["seed"],

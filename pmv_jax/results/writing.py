@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pmv_jax import images
+from pmv_jax import cameras, images
 from pmv_jax.cameras import paths as camera_paths
 from pmv_jax.checkpoints import lpips as lpips_weights
 from pmv_jax.config import LossConfig, to_dict
@@ -27,7 +27,7 @@ from pmv_jax.meshes.colouring import RenderedView
 from pmv_jax.meshes.mesh import Mesh, decimate
 from pmv_jax.models import frames
 from pmv_jax.models import lpips as perceptual
-from pmv_jax.results import report
+from pmv_jax.results import doubts, report
 
 # Directions of the views that the report turns through, radians; views.png shows the middle row and column.
 YAWS = (-0.6, -0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45, 0.6)
@@ -46,6 +46,7 @@ def write_result(
     progress: frames.Progress | None = None,
     title: str = "Inversion",
     peak_memory: int | None = None,
+    weights: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Renders an inversion and writes every file of its result.
 
@@ -56,6 +57,7 @@ def write_result(
       progress: called with the number of views rendered so far and of all.
       title: of the report.
       peak_memory: bytes that the inversion took; None is the most that this process ever used.
+      weights: [H, W] in [0, 1], the share of each pixel that is photograph; None is 1. The rest does not count.
 
     Returns:
       What `metrics.json` holds.
@@ -64,8 +66,8 @@ def write_result(
       OSError: a file cannot be written.
     """
     grid, orbit = grid_cameras(inversion), orbit_cameras(inversion)
-    cameras = np.concatenate([inversion.camera[None], grid, orbit])
-    rendered = frames.render_views(inversion.render, cameras, progress)
+    everywhere = np.concatenate([inversion.camera[None], grid, orbit])
+    rendered = frames.render_views(inversion.render, everywhere, progress)
 
     reconstruction, depth = next(rendered)
     turned = [RenderedView(*next(rendered), camera) for camera in grid]
@@ -85,7 +87,7 @@ def write_result(
     if mesh is not None:
         mesh_files.write_mesh(directory / "mesh.glb", mesh)
     inversion.save(directory / "inversion")
-    figures, config = measure(inversion, image, reconstruction, peak_memory), to_dict(inversion.config)
+    figures, config = measure(inversion, image, reconstruction, peak_memory, weights), to_dict(inversion.config)
     page = report.Report(
         title=title,
         image=image,
@@ -106,19 +108,32 @@ def write_result(
 
 
 def measure(
-    inversion: Inversion, image: np.ndarray, reconstruction: np.ndarray, peak_memory: int | None = None
+    inversion: Inversion,
+    image: np.ndarray,
+    reconstruction: np.ndarray,
+    peak_memory: int | None = None,
+    weights: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The contents of `metrics.json`, as plain data. A figure that is not finite or not known is None.
 
     Args:
       inversion: for its camera, seed and stages.
       image, reconstruction: [H, W, 3] in [-1, 1].
-      peak_memory: see `write_result`.
+      peak_memory, weights: see `write_result`.
     """
+    believed = 1.0 if weights is None else max(float(weights.mean()), 1e-6)
+    if weights is not None:  # what was made up is nowhere wrong, and has no share in the mean error
+        image = reconstruction + weights[..., None] * (image - reconstruction)
     figures = {name: float(jax.jit(function)(image, reconstruction)) for name, function in _METRICS.items()}
+    figures["psnr"] += 10 * math.log10(believed)
+    yaw = float(cameras.yaw_pitch(inversion.camera)[0])
+    found = doubts.find(
+        believed=believed, psnr=_finite(figures["psnr"]), yaw=yaw, yaw_range=inversion.config.camera.yaw_range
+    )
     return {
         **{name: _finite(value) for name, value in figures.items()},
         "lpips": _lpips(inversion.config.loss, image, reconstruction),
+        "doubts": found,
         "camera": [float(value) for value in inversion.camera],
         "seed": inversion.config.seed,
         "device": jax.devices()[0].device_kind,

@@ -90,6 +90,25 @@ def test_beyond_the_border_is_mirrored_soft_and_seamless():
     assert crop[:, 220:].std(axis=(0, 1)).max() < 0.1  # far outside one colour
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.3])
+def test_coverage_is_where_the_photograph_is(angle):
+    """Against the crop of a white photograph, which is made up beyond its border, in area and place."""
+    frame = alignment.frame_of(moved(FRONTAL, 1.0, angle, (-120 + 300 * angle, -60)))
+    picture, side = Image.new("RGB", (400, 500), "white"), 64
+    share = alignment.coverage(picture, frame, side)
+    many = (np.arange(8 * side) + 0.5) / (8 * side)
+    points = alignment.apply(frame, np.stack(np.meshgrid(many, many), -1).reshape(-1, 2))
+    inside = ((points > 0) & (points < picture.size)).all(1).reshape(side, 8, side, 8).mean((1, 3))
+    assert 0.3 < share.mean() < 0.9
+    assert np.abs(share - inside).max() < 0.3 and abs(share.mean() - inside.mean()) < 2e-3
+    assert (share[inside == 0] == 0).mean() > 0.95 and (share[inside == 1] == 1).mean() > 0.95
+
+
+def test_a_crop_within_the_photograph_is_covered():
+    frame = alignment.frame_of(FRONTAL + 300)
+    assert (alignment.coverage(Image.new("RGB", (1200, 1200)), frame, 32) == 1).all()
+
+
 def test_grey_16_bit():
     picture = Image.fromarray(smooth(200, 200)[..., 0].astype(np.float32))
     assert picture.mode == "F"

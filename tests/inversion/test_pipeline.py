@@ -71,6 +71,20 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not():
     assert (other.ws != inversion().ws).any()
 
 
+def test_pixels_that_are_not_believed_have_no_part_in_anything():
+    """Other colours there give the same result to the bit; and weights of 1 are none."""
+    assert_identical(invert(weights=np.ones((SIZE, SIZE))), inversion())
+    believed = np.ones((SIZE, SIZE), np.float32)
+    believed[-9:] = 0
+    changed = np.array(picture())
+    changed[-9:] = 1 - changed[-9:]
+    ours, theirs = (invert(image=image, weights=believed) for image in (picture(), changed))
+    assert_identical(ours, theirs)
+    assert (invert(image=changed).ws != ours.ws).any()
+    with pytest.raises(InputError, match="weights of shape"):
+        invert(weights=np.ones((SIZE, SIZE, 1)))
+
+
 def test_the_generator_given_is_left_alone():
     before = jax.tree.map(np.array, generator().variables)
     tuned = invert().generator

@@ -68,10 +68,9 @@ def test_fill_says_whose_the_hidden_parts_are():
     torgb = params["superresolution"]["block1"]["torgb"]
     torgb["bias"] = torgb["bias"] + 0.3
     tuned = generator().with_params(params)
+    known = a_code(3), picture(), jnp.ones(picture().shape[:2]), CAMERA
     views = {
-        fill: pseudo_views.make(
-            tuned, generator(), a_code(3), picture(), CAMERA, config=PseudoViewConfig(count=3, yaw_range=1.5, fill=fill)
-        )
+        fill: pseudo_views.make(tuned, generator(), *known, config=PseudoViewConfig(count=3, yaw_range=1.5, fill=fill))
         for fill in ("tuned", "both")
     }
     around, visible = views["tuned"].cameras, views["tuned"].visibility

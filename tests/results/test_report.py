@@ -61,6 +61,13 @@ def test_page_holds_everything_and_asks_for_nothing():
         Image.open(io.BytesIO(base64.b64decode(data))).load()
 
 
+def test_doubts_stand_at_the_top():
+    figures = make().figures
+    page = report.render_html(make(figures={**figures, "doubts": ["only 51 % is <photograph>"]}))
+    assert page.index("Doubtful: only 51 % is &lt;photograph&gt;.") < page.index("<main")
+    assert "Doubtful" not in report.render_html(make())
+
+
 def test_parts_that_do_not_exist_are_left_out():
     page = report.render_html(make(mesh=None, pseudo_views=[], losses={}))
     assert "Pseudo-views" not in page and "WebGL" not in page and "<svg" not in page

@@ -1,0 +1,39 @@
+"""What a result's own figures say against it, in sentences for people who would believe the picture otherwise."""
+
+from __future__ import annotations
+
+import math
+
+LITTLE_PHOTOGRAPH = 0.75  # share of the crop below which what is made up is much of what one sees
+LOW_PSNR = 24.0  # dB; photographs by the default recipe have 30 and more
+FAR_TURN = (
+    0.75  # share of the yaws that the generator has seen: a head turned by 0.59 of 0.6 rad was another from the front
+)
+
+
+def find(*, believed: float, psnr: float | None, yaw: float, yaw_range: float) -> list[str]:
+    """Sentences, none where nothing is suspicious.
+
+    Args:
+      believed: share of the picture that is photograph, in [0, 1]; the rest was made up to fill the crop.
+      psnr: of the input view, dB; None is not known.
+      yaw: of the input's camera, radians.
+      yaw_range: how far to either side the generator has seen heads, radians.
+    """
+    doubts = []
+    if believed < LITTLE_PHOTOGRAPH:
+        doubts.append(
+            f"only {100 * believed:.0f} % of the crop is photograph, so what lies beyond its border is invented; "
+            "give a picture with more room around the head"
+        )
+    if psnr is not None and psnr < LOW_PSNR:
+        doubts.append(
+            f"the input view itself is poorly matched (PSNR {psnr:.1f} dB), so other views are worse; "
+            "check the crop and the camera, or give it more steps"
+        )
+    if abs(yaw) > FAR_TURN * yaw_range:
+        doubts.append(
+            f"the head is turned by {abs(math.degrees(yaw)):.0f} degrees, near the end of what the generator has seen "
+            f"({math.degrees(yaw_range):.0f}), so the far side is a guess; give a more frontal picture"
+        )
+    return doubts
