@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pmv_jax.batch import job
+from pmv_jax.batch import job, memory
 from pmv_jax.batch import slots as batch
 from pmv_jax.cameras import look_at
 from pmv_jax.checkpoints.orbax import save_generator
@@ -143,8 +143,8 @@ def test_out_of_memory_halves_the_batch(studio, whole, monkeypatch):
 
         return call
 
-    memory = json.loads((studio / "whole" / "0" / "metrics.json").read_text())["peak_memory_bytes"]
-    monkeypatch.setattr(batch, "memory", lambda *_: memory)
+    known = json.loads((studio / "whole" / "0" / "metrics.json").read_text())["peak_memory_bytes"]
+    monkeypatch.setattr(memory, "needed", lambda *_: known)
     monkeypatch.setattr(batch, "compiled", narrow)
     with pytest.warns(UserWarning, match="out of memory; 1 images at a time"):
         assert run(studio, "narrow", [good(0), good(1), good(2)]) == 0
