@@ -1,6 +1,6 @@
 """Compares inversion methods on heads whose other views, depths and visibility are known (tools/benchmarks/heads.py).
 
-    python -m tools.benchmarks.inversion [--methods w,w_plus,pti,hfgi3d,pmv] [--ablation] [--split dev|test]
+    python -m tools.benchmarks inversion [--methods w,w_plus,pti,hfgi3d,pmv] [--ablation] [--split dev|test]
                                         [--heads N] [--seeds N] [--config FILE.py] [--generator DIR] [--lpips DIR]
                                         [--identity FILE.onnx] [--out DIR] [--force]
 

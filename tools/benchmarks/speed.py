@@ -1,6 +1,6 @@
 """How fast is it, how near to what the machine can do, and how much faster than the reference?
 
-    python -m tools.benchmarks.speed --measure NAME [FLAG]...
+    python -m tools.benchmarks speed --measure NAME [FLAG]...
 
   forward       one picture of one head
   latent_step   a step of latent optimisation, on the input
@@ -16,7 +16,7 @@ Each prints a table and writes it, with all samples, to OUT/NAME.json. Times are
 products and convolutions, the peak is that of a matrix product measured here in the same precision. --peer DIR is a
 checkout of https://github.com/NVlabs/eg3d: it takes the same step with the same weights, turn by turn with ours.
 
-    python -m tools.benchmarks.speed --measure forward --generator random:ffhq512-128 --peer DIR
+    python -m tools.benchmarks speed --measure forward --generator random:ffhq512-128 --peer DIR
 
 Exit codes: 0 done, 2 bad input or usage.
 """
