@@ -17,8 +17,9 @@ import numpy as np
 from flax import traverse_util
 
 from pmv_jax.checkpoints import orbax as checkpoints
-from pmv_jax.checkpoints import tensor_files
-from pmv_jax.checkpoints.tensor_files import FormatError, Pickled, Tensors
+from pmv_jax.checkpoints import tensor_files, torch_files
+from pmv_jax.checkpoints.tensor_files import Tensors
+from pmv_jax.checkpoints.torch_files import FormatError, Pickled
 from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError
 from pmv_jax.models.lpips import Lpips, Network, Tree, variable_shapes
@@ -83,7 +84,7 @@ def read_state_dict(path: str | Path) -> Tensors:
     content = tensor_files.read(path)
     if not isinstance(content, Pickled):
         return content
-    table = tensor_files.mapping(content.root)
+    table = torch_files.mapping(content.root)
     if table is None:
         raise InputError(f"{path}: holds no state dict, a table of tensors by name; give the file as it was published")
     try:
