@@ -115,18 +115,17 @@ def _seconds(figures: Figures, where: Target) -> float:
 
 def lines(plan: Plan) -> list[str]:
     """For people: what is an estimate, or assumed, says so."""
-    step, gigabytes = plan.step, 1e9
+    step, each = plan.step, plan.bytes_an_image / 1e6
     basis = "estimated by the compiler" if step.seconds else f"assuming {SHARE_OF_PEAK:.0%} of the chip's peak"
     between = "nothing: the program has no collective" if not step.collectives else ", ".join(step.collectives)
+    one, fit = f"{step.memory / 1e9:.1f} GB of a chip for --batch {step.batch}", f"{plan.fits} would fit"
     rows = {
         "machine": f"{plan.chips} chips, {plan.hosts} hosts",
         "compiling": f"{step.compile_seconds:.0f} s here for a step; each host does it once",
-        "memory": f"{step.memory / gigabytes:.1f} GB of a chip for --batch {step.batch}, each further image "
-        f"{step.image_bytes / gigabytes:.2f} GB; {plan.fits} would fit, {plan.batch} are taken",
+        "memory": f"{one}, each further image {step.image_bytes / 1e9:.2f} GB; {fit}, {plan.batch} are taken",
         "between chips": between,
         "an image": f"{plan.seconds_an_image:.1f} s of a chip, {basis}",
         "the job": f"{plan.hours:.2f} hours for {plan.images} images (estimate; files are written beside it)",
-        "storage": f"{plan.images * plan.bytes_an_image / gigabytes:.1f} GB, "
-        f"{plan.bytes_an_image / 1e6:.0f} MB a result (estimate)",
+        "storage": f"{plan.images * each / 1e3:.1f} GB: {each:.0f} MB each, estimate",
     }
     return [f"{name:14}{value}" for name, value in rows.items()]

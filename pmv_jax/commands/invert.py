@@ -21,6 +21,8 @@ what a manifest may hold, and how to launch on a TPU pod, with SLURM, and on one
 
     python -m pmv_jax.invert --images 'photos/*.jpg' --out heads
 
+With --plan v5e-256 nothing is inverted: it says what these pictures would take on such a machine.
+
 Exit codes: 0 done, 2 bad input or usage, 3 some images of a batch failed, 75 interrupted (--resume continues).
 """
 
@@ -77,7 +79,20 @@ _OUT = FLAGS.out()
 _SEED = FLAGS.seed()
 _FORCE = FLAGS.force()
 _RESUME = FLAGS.resume()
-_BATCH_FLAGS = ("batch", "writers", "strict", "log-dir", "multihost", "coordinator", "num_processes", "process_id")
+_PLAN = FLAGS.string(
+    "plan", None, "With --images: only say what they would take on CHIP-COUNT, such as v5e-256 or h100-8 (estimates)."
+)
+_BATCH_FLAGS = (
+    "plan",
+    "batch",
+    "writers",
+    "strict",
+    "log-dir",
+    "multihost",
+    "coordinator",
+    "num_processes",
+    "process_id",
+)
 
 
 @command(FLAGS)
@@ -138,6 +153,8 @@ def _invert_many() -> int:
     images = manifest.read(_IMAGES.value)
     config = _config()
     generator_directory = _generator_directory()
+    if _PLAN.value:
+        return _plan(_PLAN.value, len(images), generator_directory, config)
     default = PurePosixPath(_IMAGES.value)
     default = default.stem if default.suffix.lower() in manifest.KINDS else default.parent.name
     out = _OUT.value or f"out/{default or 'images'}"
@@ -157,6 +174,15 @@ def _invert_many() -> int:
         log_directory=_LOG_DIR.value,
     )
     return job.run(images, out if "://" in out else os.path.abspath(out), generator_directory, config, options)
+
+
+def _plan(machine: str, images: int, generator_directory: Path, config: InversionConfig) -> int:
+    from pmv_jax.batch import plan
+    from pmv_jax.checkpoints.orbax import load_generator
+
+    for line in plan.lines(plan.make(machine, images, load_generator(generator_directory), config, _BATCH.value)):
+        print(line)
+    return 0
 
 
 def _entry(image: str) -> manifest.Entry:
