@@ -2,9 +2,10 @@
 
     python -m pmv_jax.align --images DIR --out DIR [--size N] [--generator DIR] [--force]
 
-Of every picture (PNG, JPEG or WebP) the largest face is taken. The result holds the crops, dataset.json with their
-cameras in EG3D's format (25 numbers an image, for `--camera` of pmv_jax.invert and for EG3D's own programs), and
-alignment/ with pictures to check it by and the ways back into the photographs. Needs the extra `pmv_jax[face]`.
+Of every picture (PNG, JPEG, WebP, AVIF, HEIC, TIFF or BMP) the largest face is taken. The result holds the crops,
+dataset.json with their cameras in EG3D's format (25 numbers an image, for `--camera` of pmv_jax.invert and for EG3D's
+own programs), and alignment/ with pictures to check it by and the ways back into the photographs. Needs the extra
+`pmv_jax[face]`.
 
 Exit codes: 0 done, 2 bad input or usage, 3 some pictures failed: each is a line on stderr and in metrics.json.
 """
@@ -26,7 +27,7 @@ from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
 from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
-from pmv_jax.images import open_image, save_image
+from pmv_jax.images import SUFFIXES, open_image, save_image
 from pmv_jax.results import workspace
 
 FLAGS = Flags()
@@ -35,8 +36,6 @@ _SIZE = FLAGS.integer("size", 512, "Side of the crops in pixels.", least=16, mos
 _GENERATOR = FLAGS.generator()
 _OUT = FLAGS.string("out", None, "Directory for the result; must not exist yet. Required.")
 _FORCE = FLAGS.force()
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @command(FLAGS)
@@ -98,7 +97,7 @@ def crop_names(pictures: list[Path]) -> dict[Path, str]:
 def _pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"--images {folder}: is no folder; give one with photographs")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not found:
-        raise InputError(f"--images {folder}: holds no {', '.join(_SUFFIXES)} file; give a folder with photographs")
+        raise InputError(f"--images {folder}: holds no {', '.join(SUFFIXES)} file; give a folder with photographs")
     return found

@@ -2,12 +2,13 @@
 
     python -m pmv_jax.invert --image FILE [--face N | --landmarks FILE | --camera FILE | --noalign] [--generator DIR]
                              [--config FILE.py] [--set KEY=VALUE]... [--out DIR] [--seed N] [--force | --resume]
-    python -m pmv_jax.invert --images 'DIR/*.png' | FILE.txt | FILE.csv | FILE.jsonl | dataset.json [--batch N]
-                             [--multihost] [--strict] [--log-dir DIR] [...]
+    python -m pmv_jax.invert --images 'DIR/*.png' | FILE.txt | FILE.csv | FILE.jsonl | dataset.json | set.zip
+                             [--batch N] [--multihost] [--strict] [--log-dir DIR] [...]
 
-The picture (PNG, JPEG or WebP) is any photograph of a face. With the extra `pmv_jax[face]` the face is found, cropped
-as EG3D crops FFHQ, and its camera estimated from its landmarks (alignment.png shows how); then the generator refines
-the camera. Without it, with --noalign, or for what is no face, the central square is taken and the camera searched.
+The picture (PNG, JPEG, WebP, AVIF, TIFF, BMP; HEIC with the extra `pmv_jax[heif]`) is any photograph of a face. With
+the extra `pmv_jax[face]` the face is found, cropped as EG3D crops FFHQ, and its camera estimated from its landmarks
+(alignment.png shows how); then the generator refines the camera. Without it, with --noalign, or for what is no face,
+the central square is taken and the camera searched.
 With --camera the picture is a crop already. The result directory holds the reconstruction,
 renderings from other views (views.png, orbit.mp4), depth, the settings and figures (config.json, metrics.json), and the
 tuned generator (inversion/).
@@ -48,10 +49,21 @@ from pmv_jax.results import workspace
 FLAGS = Flags()
 _IMAGE = FLAGS.string("image", None, "Picture to invert. This or --images is required.")
 _IMAGES = FLAGS.string(
-    "images", None, "Pictures to invert: a quoted pattern, a manifest (.txt, .csv, .jsonl), or an EG3D dataset.json."
+    "images",
+    None,
+    "Pictures to invert: a quoted pattern, a manifest (.txt, .csv, .jsonl), an EG3D dataset.json or .zip.",
 )
 _CAMERA = FLAGS.string(
-    "camera", None, "Its camera: .npy or .json with EG3D's 25 numbers, or an EG3D dataset.json. Default: search for it."
+    "camera",
+    None,
+    "Its camera: .npy or .json with EG3D's 25 numbers, EG3D's dataset.json or cameras.json, or nerfstudio's "
+    "transforms.json. Default: search for it.",
+)
+_CONVENTION = FLAGS.string(
+    "camera_convention",
+    None,
+    "How the camera is written, where it is not as EG3D does it: opengl, pytorch3d, world2cam, transposed, pixels; "
+    "several are joined by commas.",
 )
 _FACE = FLAGS.integer("face", None, "Which face, counted from the largest. Default: the largest.", least=1)
 _LANDMARKS = FLAGS.string(
@@ -147,7 +159,7 @@ def _invert_one() -> int:
 
 
 def _invert_many() -> int:
-    for flag in (_CAMERA, _FACE, _LANDMARKS):
+    for flag in (_CAMERA, _CONVENTION, _FACE, _LANDMARKS):
         if flag.value is not None:
             raise InputError(f"--{flag.name} is for one --image; a manifest has it line by line")
     images = manifest.read(_IMAGES.value)
@@ -186,7 +198,7 @@ def _plan(machine: str, images: int, generator_directory: Path, config: Inversio
 
 
 def _entry(image: str) -> manifest.Entry:
-    return manifest.Entry(image, _CAMERA.value, _LANDMARKS.value, _FACE.value, _ALIGN.value)
+    return manifest.Entry(image, _CAMERA.value, _LANDMARKS.value, _FACE.value, _ALIGN.value, _CONVENTION.value)
 
 
 def _config() -> InversionConfig:

@@ -86,8 +86,11 @@ def is_available() -> bool:
     return True
 
 
-def detect(picture: Image.Image) -> list[Face]:
+def detect(picture: Image.Image, threshold: float = THRESHOLDS[2]) -> list[Face]:
     """All faces of an upright RGB picture, the largest first.
+
+    Args:
+      threshold: score that a face must have.
 
     Raises:
       InputError: the extra `pmv_jax[face]` is not installed, or is another version's.
@@ -98,7 +101,7 @@ def detect(picture: Image.Image) -> list[Face]:
     working = picture if size == picture.size else picture.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
     boxes = _proposals(working, networks["pnet"])
     boxes = _reject(working, boxes, networks["rnet"])
-    boxes, scores = _decide(working, boxes, networks["onet"])
+    boxes, scores = _decide(working, boxes, networks["onet"], threshold)
     to_photo = np.array(picture.size) / size
     faces = []
     for box, score in zip(boxes, scores, strict=True):
@@ -139,11 +142,13 @@ def _reject(picture: Image.Image, boxes: np.ndarray, weights: list[np.ndarray]) 
     return _square(boxes[_suppress(boxes, score[passed], 0.7)])
 
 
-def _decide(picture: Image.Image, boxes: np.ndarray, weights: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _decide(
+    picture: Image.Image, boxes: np.ndarray, weights: list[np.ndarray], threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
     if not len(boxes):
         return boxes, np.zeros(0)
     score, offsets, _ = _o_net(_patches(picture, boxes, 48), weights)
-    passed = score > THRESHOLDS[2]
+    passed = score > threshold
     boxes, score = _moved(boxes, offsets)[passed], score[passed]
     kept = _suppress(boxes, score, 0.7, relative_to_smaller=True)
     return boxes[kept], score[kept]

@@ -33,9 +33,9 @@ def load_landmarks(path: str | Path) -> np.ndarray:
         if path.suffix == ".npy":
             values = np.load(path, allow_pickle=False)
         elif path.suffix == ".json":
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8-sig"))
         else:
-            values = re.split(r"[\s,;]+", path.read_text(encoding="utf-8").strip())
+            values = re.split(r"[\s,;]+", path.read_text(encoding="utf-8-sig").strip())
         values = np.asarray(values, np.float64)
     except (ValueError, TypeError, OSError, EOFError, RecursionError) as error:
         raise InputError(f"landmarks {path}: holds something else than numbers; give {_FORM}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 from pmv_jax import images
 from pmv_jax.cameras import FFHQ_FOCAL
 from pmv_jax.errors import InputError
-from pmv_jax.faces import alignment, detection, pose
+from pmv_jax.faces import alignment, pose, search
 from pmv_jax.faces.detection import Face
 
 AMBIGUOUS = 0.7  # a second face of more than this share of the largest one's size may be the one that is meant
@@ -84,7 +85,8 @@ def from_detection(
       InputError: no such face, or one that `from_landmarks` refuses.
     """
     rgb = picture if picture.mode == "RGB" else picture.convert("L").convert("RGB")
-    faces = tuple(detection.detect(rgb))
+    found = search.find(rgb)
+    faces = found.faces
     if not faces:
         raise InputError(
             f"image {name}: no face found; give its landmarks with --landmarks, its camera with --camera, or --noalign "
@@ -94,6 +96,8 @@ def from_detection(
     if chosen >= len(faces):
         count = "1 face was" if len(faces) == 1 else f"{len(faces)} faces were"
         raise InputError(f"--face {face}: {count} found in {name}; give 1 for the largest, up to {len(faces)}")
+    if found.note:
+        warnings.warn(f"image {name}: {found.note}", stacklevel=2)
     return from_landmarks(picture, name, faces[chosen].landmarks, faces, chosen, force=force, **family)
 
 

@@ -3,6 +3,7 @@
 from pmv_jax.images.files import (
     FORMATS,
     SMALLEST_SIDE,
+    SUFFIXES,
     load_image,
     open_image,
     save_image,
@@ -14,6 +15,7 @@ from pmv_jax.images.pictures import colour_depth, contact_sheet, resize
 __all__ = [
     "FORMATS",
     "SMALLEST_SIDE",
+    "SUFFIXES",
     "colour_depth",
     "contact_sheet",
     "load_image",

@@ -1,10 +1,12 @@
 """The images of a batch, and what is asked for each: from a glob, a manifest, or an EG3D dataset.json.
 
-    DIR/*.png       every picture that fits, ** for folders below
+    DIR/*.png       every file that fits, ** for folders below
     list.txt        one image a line; after it, behind tabs, its camera file and settings KEY=VALUE; # begins a comment
-    list.csv        columns: image, and any of camera, landmarks, face, align and settings such as tuning.steps
+    list.csv        columns: image, and any of camera, camera_convention, landmarks, face, align and settings such as
+                    tuning.steps
     list.jsonl      one object a line, with the same keys; camera may be the 25 numbers themselves
     dataset.json    EG3D's {"labels": [[image, 25 numbers], ...]}
+    set.zip         its pictures, with the cameras of the dataset.json inside, if there is one: EG3D's data sets
 
 Paths in a manifest are relative to its folder. Any of them may be remote (gs://...), as `etils.epath` reads them.
 
@@ -20,6 +22,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,9 +32,10 @@ from typing import Any
 from etils import epath
 
 from pmv_jax.errors import InputError
+from pmv_jax.images import SUFFIXES
 
-KINDS = (".txt", ".csv", ".jsonl", ".json")
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+KINDS = (".txt", ".csv", ".jsonl", ".json", ".zip")
+WEB = ("http://", "https://", "ftp://")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Entry:
       landmarks: path of a file with five of them.
       face: which one, 1 is the largest.
       align: whether to find the face and crop to it.
+      camera_convention: in which the camera is written, see `cameras.conventions`; None is the project's own.
       settings: KEY=VALUE, as `config.override` takes them.
     """
 
@@ -52,6 +57,7 @@ class Entry:
     landmarks: str | None = None
     face: int | None = None
     align: bool = True
+    camera_convention: str | None = None
     settings: tuple[str, ...] = ()
 
 
@@ -95,6 +101,8 @@ class Manifest(Sequence[Entry]):
             image = str(self._values(line)["image"])
         except (InputError, ValueError, TypeError, KeyError, RecursionError):
             image = "unreadable"  # the entry says why, when it is read
+        if not image.lower().endswith(SUFFIXES):  # beside a.png, a.txt must not claim its name
+            image = image.replace(".", "_")
         # What a result's directory may be called; a dot in front would hide it.
         stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in PurePosixPath(image).stem)
         return stem.strip(". ")[:100] or "image"
@@ -119,7 +127,9 @@ class Manifest(Sequence[Entry]):
 
     def _entry(self, values: dict[str, Any]) -> Entry:
         values = {str(key).strip(): value for key, value in values.items() if value is not None}
-        image, camera, landmarks = (values.pop(key, None) for key in ("image", "camera", "landmarks"))
+        image, camera, landmarks, convention = (
+            values.pop(key, None) for key in ("image", "camera", "landmarks", "camera_convention")
+        )
         if not isinstance(image, str) or not image.strip():
             raise InputError("has no image")
         if camera is not None and not isinstance(camera, str):
@@ -133,6 +143,7 @@ class Manifest(Sequence[Entry]):
             None if landmarks is None else self._path(str(landmarks)),
             None if face is None else int(face),
             bool(align),
+            convention,
             tuple(f"{key}={value}" for key, value in values.items()),
         )
 
@@ -147,6 +158,8 @@ def read(images: str) -> Manifest:
     Raises:
       InputError: no image fits, or the manifest is missing, empty or not one.
     """
+    if images.startswith(WEB):
+        raise InputError(f"--images {images}: is an address on the web; download the pictures, and name their folder")
     kind = PurePosixPath(images).suffix.lower()
     if kind not in KINDS or any(character in PurePosixPath(images).name for character in "*?["):
         return Manifest("", _matches(images))
@@ -155,7 +168,7 @@ def read(images: str) -> Manifest:
         raise InputError(f"--images {images}: no such file; give a manifest, a dataset.json, or a pattern: 'DIR/*.png'")
     try:
         manifest = _read(path, images, kind)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, StopIteration, zipfile.BadZipFile) as error:
         raise InputError(f"--images {images}: cannot be read ({error}); see docs/batch.md for the forms") from error
     if not manifest:
         raise InputError(f"--images {images}: names no image")
@@ -163,18 +176,41 @@ def read(images: str) -> Manifest:
 
 
 def _read(path: epath.Path, where: str, kind: str) -> Manifest:
+    if kind == ".zip":
+        return _read_zip(where)
+    data = path.read_bytes()
+    text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")  # as spreadsheets save
     if kind == ".json":
-        labels = json.loads(path.read_text())["labels"]
+        labels = json.loads(text)["labels"]
         return Manifest(where, [json.dumps(label) for label in labels], kind=kind)
-    with path.open() as file:
-        if kind == ".csv":  # fields may hold line breaks: the lines are written anew
-            rows = csv.reader(file)
-            fields = [field.strip() for field in next(rows)]
-            if "image" not in fields:
-                raise InputError(f"--images {where}: has no column 'image' but {', '.join(fields)}")
-            return Manifest(where, [_csv_line(row) for row in rows if any(row)], fields, kind)
-        lines = [line.strip("\r\n") for line in file if line.strip() and not line.startswith("#")]
+    if kind == ".csv":  # fields may hold line breaks: the lines are written anew
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+        fields = [field.strip() for field in next(rows)]
+        if "image" not in fields:
+            raise InputError(f"--images {where}: has no column 'image' but {', '.join(fields)}")
+        return Manifest(where, [_csv_line(row) for row in rows if any(row)], fields, kind)
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return Manifest(where, lines, kind=kind)
+
+
+def _read_zip(where: str) -> Manifest:
+    """Members are named as if the archive were a folder; `photograph.read` takes them out."""
+    with zipfile.ZipFile(where) as archive:
+        members = [name for name in archive.namelist() if name.lower().endswith(SUFFIXES)]
+        labels = {}
+        if "dataset.json" in archive.namelist():
+            labels = dict(json.loads(archive.read("dataset.json")).get("labels") or [])
+    entries = [{"image": f"{os.path.basename(where)}/{name}"} for name in sorted(members)]
+    for entry, name in zip(entries, sorted(members), strict=True):
+        if name in labels:
+            entry |= {"camera": labels[name], "align": False}
+    return Manifest(where, [json.dumps(entry) for entry in entries], kind=".jsonl")
+
+
+def _delimiter(text: str) -> str:
+    """Of the columns: spreadsheets of many countries write semicolons, for a comma is in their numbers."""
+    header = text.partition("\n")[0]
+    return max(",;\t", key=header.count)
 
 
 def _csv_line(row: list[str]) -> str:
@@ -190,8 +226,7 @@ def _matches(pattern: str) -> list[str]:
     else:
         if os.path.isdir(pattern):
             raise InputError(f"--images {pattern}: is a directory; give a pattern: '{pattern.rstrip('/')}/*.png'")
-        found = glob.glob(pattern, recursive=True)
-    found = sorted(path for path in found if path.lower().endswith(_PICTURES))
-    if not found:
+        found = [path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)]
+    if not any(path.lower().endswith(SUFFIXES) for path in found):
         raise InputError(f"--images {pattern}: no picture fits; quote the pattern, and check the folder")
-    return found
+    return sorted(found)  # what is no picture too: its failure says so

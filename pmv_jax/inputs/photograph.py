@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import os
 import tempfile
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +21,12 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from pmv_jax.cameras.files import find_problem, load_camera
+from pmv_jax.cameras import conventions
+from pmv_jax.cameras.files import checked, load_camera
 from pmv_jax.config import GeneratorConfig, InversionConfig, override, to_dict
 from pmv_jax.errors import InputError
 from pmv_jax.images import open_image, to_square
-from pmv_jax.inputs.manifest import Entry
+from pmv_jax.inputs.manifest import WEB, Entry
 
 if TYPE_CHECKING:
     from pmv_jax.faces.portrait import Portrait
@@ -110,12 +114,14 @@ def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) 
     """Crops a photograph as the generator wants it.
 
     Args:
-      force: go on with a doubtful face.
+      force: go on with a doubtful face or camera.
 
     Raises:
-      InputError: no face, or a doubtful one.
+      InputError: no face, or a doubtful one; a camera that fits no picture of the generator.
     """
     entry, picture, resolution = photograph.entry, photograph.picture, family.image_resolution
+    if photograph.camera is not None:
+        _check_camera(photograph, family, force)
     portrait = None
     if photograph.camera is None and entry.align:
         portrait = _find_face(entry, picture, family, photograph.config, force)
@@ -125,16 +131,29 @@ def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) 
 
 
 def _camera(entry: Entry) -> np.ndarray | None:
+    convention = None if entry.camera_convention is None else conventions.parse(entry.camera_convention)
     if entry.camera is None:
+        if convention is not None:
+            raise InputError(
+                f"image {entry.image}: --camera_convention says how to read a camera; give one by --camera"
+            )
         return None
     if isinstance(entry.camera, str):
         with _local(entry.camera) as path:
-            return load_camera(path, entry.image)
-    camera = np.array(entry.camera)
-    problem = "is not 25 numbers" if camera.shape != (25,) else find_problem(camera)
-    if problem:
-        raise InputError(f"camera of {entry.image}: {problem}")
-    return camera.astype(np.float32)
+            return load_camera(path, entry.image, convention)
+    return checked(entry.camera, f"camera of {entry.image}", convention or ())
+
+
+def _check_camera(photograph: Photograph, family: GeneratorConfig, force: bool) -> None:
+    """Refuses a camera that cannot be that of the picture; with `force` it is a warning."""
+    camera = photograph.camera.astype(np.float64)
+    problem = conventions.misfit(camera, family)
+    if problem is None:
+        return
+    message = f"camera of {photograph.entry.image}: {problem}{conventions.hint(camera, family)}"
+    if not force:
+        raise InputError(f"{message}; without --camera it is estimated, --force takes it all the same")
+    warnings.warn(message, stacklevel=2)
 
 
 def _find_face(
@@ -172,9 +191,27 @@ def _find_face(
     return found
 
 
+def _zip_member(path: str) -> tuple[str, str]:
+    """`a/set.zip/00/x.png` -> the archive and its member; the latter is empty where there is no archive on the way."""
+    head, separator, member = path.partition(".zip/")
+    return (head + ".zip", member) if separator and os.path.isfile(head + ".zip") else (path, "")
+
+
 @contextlib.contextmanager
 def _local(path: str) -> Iterator[Path]:
-    """A file's local path; a remote one is fetched for the time being."""
+    """A file's local path; a remote one is fetched, and a member of a .zip taken out, for the time being."""
+    if path.startswith(WEB):
+        raise InputError(f"{path}: is an address on the web; download the file, and give its name")
+    archive, member = _zip_member(path)
+    if member:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                with zipfile.ZipFile(archive) as file:
+                    copy = Path(file.extract(member, folder))
+            except (KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
+                raise InputError(f"{path}: cannot be taken out ({error}); check the archive") from error
+            yield copy
+        return
     if "://" not in path:
         yield Path(path)
         return

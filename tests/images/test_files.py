@@ -141,8 +141,8 @@ def make_bad(path, kind):
         ("missing", "no such file"),
         ("directory", "directory"),
         ("empty", "empty"),
-        ("text", "not a PNG, JPEG or WebP"),
-        ("svg", "not a PNG, JPEG or WebP"),
+        ("text", "not a PNG, JPEG, WebP"),
+        ("svg", "not a PNG, JPEG, WebP"),
         ("truncated", "cannot be decoded"),
         ("header only", "cannot be decoded|not a PNG"),
         ("one pixel", "too small"),
@@ -191,3 +191,36 @@ def test_contact_sheet_holds_every_picture():
     assert sheet.dtype == np.uint8 and sheet.shape[1:] == (320, 3)
     assert (sheet == [255, 0, 0]).all(-1).sum() == 308**2 + 2 * 98**2
     assert (sheet == [0, 0, 255]).all(-1).sum() == 98**2
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "tif", "avif", "heic"])
+def test_other_kinds_of_pictures(tmp_path, suffix):
+    if suffix == "heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    pixels = gradient(48, 48)
+    try:
+        Image.fromarray(pixels).save(tmp_path / f"a.{suffix}", quality=95)
+    except (OSError, KeyError, ValueError):
+        pytest.skip("this Pillow does not write it")
+    np.testing.assert_allclose(images.load_image(tmp_path / f"a.{suffix}", 48), in_range(pixels), atol=0.06)
+
+
+def test_float_tiff_is_in_zero_to_one(tmp_path):
+    grey = np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(32, 32)
+    Image.fromarray(grey).save(tmp_path / "a.tif")
+    np.testing.assert_allclose(images.load_image(tmp_path / "a.tif", 32)[..., 0], 2 * grey - 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0", "HEIC"),
+        (b"<!DOCTYPE html>", "web page"),
+        (b"version https://git-lfs", "LFS pointer"),
+        (b"%PDF-1.4", "is a PDF"),
+    ],
+)
+def test_what_a_file_is_instead(tmp_path, start, message):
+    (tmp_path / "a.jpg").write_bytes(start + bytes(40))
+    with pytest.raises(InputError, match=message):
+        images.load_image(tmp_path / "a.jpg", 16)

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -21,9 +22,54 @@ def test_pattern_takes_pictures_in_order(tmp_path):
     for name in ("b.png", "a.jpg", "c.txt", "deep/d.webp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    images = manifest.read(f"{tmp_path}/*")
+    images = manifest.read(f"{tmp_path}/*.[jp]*")
     assert images.names == ["a", "b"] and images[0] == manifest.Entry(f"{tmp_path}/a.jpg")
     assert manifest.read(f"{tmp_path}/**/*.webp").names == ["d"]
+
+
+def test_what_is_no_picture_is_not_dropped_from_a_pattern(tmp_path):
+    """It fails when it is read; and it does not claim the name of the picture beside it."""
+    for name in ("a.png", "a.txt", "b.pdf", "c.HEIC", "deep/d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert manifest.read(f"{tmp_path}/*").names == ["a", "a_txt", "b_pdf", "c"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_marks_at_the_start_of_a_file(tmp_path, encoding):
+    forms = {"x.txt": "é.png\n", "x.csv": "image\né.png\n", "x.jsonl": '{"image": "é.png"}'}
+    forms["x.json"] = json.dumps({"labels": [["é.png", CAMERA]]}, ensure_ascii=False)
+    for name, text in forms.items():
+        (tmp_path / name).write_bytes(text.encode(encoding))
+        assert manifest.read(str(tmp_path / name))[0].image == f"{tmp_path}/é.png", name
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_columns_behind_any_mark(tmp_path, mark):
+    table = f'image{mark}face{mark}tuning.steps\na.png{mark}2{mark}\n"b{mark}.png"{mark}{mark}3\n'
+    images = manifest.read(write(tmp_path, "x.csv", table))
+    assert images[0] == manifest.Entry(f"{tmp_path}/a.png", face=2)
+    assert images[1].image.endswith(f"b{mark}.png".strip()) and images[1].settings == ("tuning.steps=3",)
+
+
+@pytest.mark.parametrize("labels", [None, [["00/a.png", CAMERA]]])
+def test_data_set_of_eg3d_in_an_archive(tmp_path, labels):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in ("00/b.png", "00/a.png", "readme.txt"):
+            archive.writestr(name, b"")
+        archive.writestr("dataset.json", json.dumps({"labels": labels}))
+    images = manifest.read(str(tmp_path / "set.zip"))
+    assert images.names == ["a", "b"]
+    assert images[1] == manifest.Entry(f"{tmp_path}/set.zip/00/b.png")
+    assert images[0].camera == (tuple(CAMERA) if labels else None) and images[0].align == (not labels)
+
+
+def test_addresses_and_broken_archives_are_refused(tmp_path):
+    with pytest.raises(InputError, match="address on the web; download"):
+        manifest.read("https://example.org/*.png")
+    (tmp_path / "set.zip").write_text("no archive")
+    with pytest.raises(InputError, match="set.zip: cannot be read"):
+        manifest.read(str(tmp_path / "set.zip"))
 
 
 def test_forms_of_a_line(tmp_path):
