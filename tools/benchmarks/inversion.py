@@ -42,7 +42,7 @@ from pmv_jax.checkpoints import lpips as lpips_weights
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline import run as entry
-from pmv_jax.config import InversionConfig, load_recipe, override, to_dict
+from pmv_jax.config import InversionConfig, LossConfig, load_recipe, override, to_dict
 from pmv_jax.errors import InputError, suggestion
 from pmv_jax.evaluation import comparison
 from pmv_jax.evaluation.identity import IdentityModel, load_identity_model
@@ -91,7 +91,7 @@ _ABLATION = flags.DEFINE_bool("ablation", False, "Also the default recipe with o
 _SPLIT = flags.DEFINE_enum("split", "dev", list(benchmark_heads.FIRST_SEEDS), "dev: for choices; test: for reporting.")
 _HEADS = flags.DEFINE_integer("heads", benchmark_heads.HEADS, "Number of heads.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Number of seeds for every inversion.", lower_bound=1)
-_LPIPS = flags.DEFINE_string("lpips", None, "LPIPS weights, a directory that python -m tools.convert_lpips wrote.")
+_LPIPS = flags.DEFINE_string("lpips", None, "LPIPS weights by tools.convert_lpips. Default: those of pmv_jax[lpips].")
 _IDENTITY = flags.DEFINE_string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
 for _name in ("generator", "config", "set", "out", "force", "resume", "help"):
     flags.declare_key_flag(_name)
@@ -378,7 +378,7 @@ def main() -> None:
     cases = benchmark_heads.cases(_SPLIT.value, _HEADS.value)
     out = Path(os.path.abspath(entry.OUT.value or Path("out", f"benchmark_{_SPLIT.value}")))
     check_folder(out)
-    lpips = None if _LPIPS.value is None else lpips_weights.load(_LPIPS.value)
+    lpips = lpips_weights.configured(LossConfig(lpips_weights=_LPIPS.value))
     identity = None if _IDENTITY.value is None else load_identity_model(_IDENTITY.value)
     generator = load_generator(entry.GENERATOR.value or default_generator_directory())
     networks = fingerprint(generator, lpips, None if _IDENTITY.value is None else Path(_IDENTITY.value))
