@@ -68,6 +68,7 @@ def test_imports_run_one_way(path):
         "invert",
         "mesh",
         "render",
+        "splat",
         "view",
         "cameras/files",
         "commandline/run",

@@ -8,6 +8,7 @@ views best. With geometry fixed that is a sparse linear least-squares problem, s
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -28,7 +29,7 @@ _SPREAD = 0.8  # standard deviation of a splat by the distance to the next
 _THICKNESS = 0.1  # by the same
 _OPACITY = 0.95
 _SAMPLES = 2  # by which views are finer when fitted: viewers show heads larger than generators paint them
-_STEPS = 30  # of the solver; it has converged to a hundredth of a dB
+_STEPS = 30  # of the solver
 _DAMPING = 0.1  # pulls colours that no view shows clearly to what they were seen as
 _CLEAR = 0.5  # opacity from which a pixel counts
 
@@ -87,9 +88,9 @@ def cover(views: Sequence[View], inside: Inside | None = None) -> Splats:
     """A splat for each surface point that a view shows and no view before it; colours as the view shows them."""
     surfaces = [_Surface.of(view) for view in views]
     parts, earlier = [], []
-    for least in _COSINES:
+    for most, least in itertools.pairwise((np.inf, *_COSINES)):
         for surface in surfaces:
-            new = surface.cosines > least
+            new = (surface.cosines > least) & (surface.cosines <= most)
             if inside is not None:
                 new &= inside(surface.points) > 0
             for other, its_least in earlier:
