@@ -6,10 +6,9 @@
 
 All methods run through the same pipeline, by configuration alone, with the true camera and with the same number of
 optimisation steps in all. `w` and `w_plus` spend them all on the latent code, `pti` all that are left after it on
-tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py; `hfgi3d_diagram` is the same as the paper's
-figure has it: half of the tuning steps go to a second generator, which paints what the input hides. As these rates are
-for a network of many more weights, `hfgi3d_rates` is `hfgi3d` at the rates of `pmv`, which is the default recipe, or
-that of --config and --set: all take its steps and its loss. `--ablation` adds it with one thing changed at a time.
+tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py. As its rates are for a network of many
+more weights, `hfgi3d_rates` is the same at the rates of `pmv`, which is the default recipe, or that of --config and
+--set: all take its steps and its loss. `--ablation` adds it with one thing changed at a time.
 
 With --seeds every inversion is done with as many seeds; figures are means over these, and their spread is given.
 
@@ -56,7 +55,7 @@ from tools.benchmarks import heads as benchmark_heads
 from tools.benchmarks.heads import Case, Truth
 from tools.benchmarks.sheet import SHOWN_VIEWS, sheet
 
-METHODS = ("w", "w_plus", "pti", "hfgi3d", "hfgi3d_diagram", "hfgi3d_rates", "pmv")
+METHODS = ("w", "w_plus", "pti", "hfgi3d", "hfgi3d_rates", "pmv")
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "expected depth": ("pseudo_views.depth_detail=0",),
     "no pull on depth": ("joint.depth_weight=0",),
