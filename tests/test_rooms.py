@@ -17,7 +17,7 @@ ROOMS = (
     ("cameras", "commandline", "rendering"),
     ("faces", "models"),
     ("checkpoints", "meshes"),
-    ("inversion",),
+    ("inversion", "splats"),
     ("edits", "evaluation", "inputs"),
     ("results",),
     ("batch", "viewer"),

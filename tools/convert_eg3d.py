@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pmv_jax.checkpoints import eg3d as eg3d_import
+from pmv_jax.checkpoints import eg3d, eg3d_families, eg3d_names
 from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
 from pmv_jax.config import GeneratorConfig, PlaneAxes
@@ -52,15 +52,15 @@ def main() -> None:
         if not flag.value:
             raise InputError(f"--{flag.name} is missing; see --help")
     source, output = Path(_INPUT.value), Path(_OUTPUT.value)
-    spec = eg3d_import.read_spec(_SPEC.value) if _SPEC.value else None
-    state = eg3d_import.read_checkpoint(source, _KEY.value, spec)
-    config = eg3d_import.generator_config(state, None if _PLANE_AXES.value == "auto" else _PLANE_AXES.value)
+    spec = eg3d.read_spec(_SPEC.value) if _SPEC.value else None
+    state = eg3d.read_checkpoint(source, _KEY.value, spec)
+    config = eg3d_families.generator_config(state, None if _PLANE_AXES.value == "auto" else _PLANE_AXES.value)
 
     from pmv_jax.checkpoints import orbax as checkpoints
     from pmv_jax.models.generator import Generator
 
     checkpoints.check_target(output, _FORCE.value)
-    variables = eg3d_import.to_variables(checkpoints.variable_shapes(config), state.tensors, str(source))
+    variables = eg3d_names.to_variables(checkpoints.variable_shapes(config), state.tensors, str(source))
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     provenance = {"source_file": source.name, "sha256": digest, "licence": LICENCE_NOTE}
@@ -69,7 +69,7 @@ def main() -> None:
     print(summary(config, state, count, output))
 
 
-def summary(config: GeneratorConfig, state: eg3d_import.Eg3dState, parameters: int, output: Path) -> str:
+def summary(config: GeneratorConfig, state: eg3d.Eg3dState, parameters: int, output: Path) -> str:
     """A table of what was converted."""
     rendering = config.rendering
     start, end = rendering.ray_start, rendering.ray_end
@@ -85,7 +85,7 @@ def summary(config: GeneratorConfig, state: eg3d_import.Eg3dState, parameters: i
         "cameras": f"radius {config.camera_radius:g}, pivot {config.camera_pivot}, "
         f"focal length {config.camera_focal:g} (assumed: checkpoints do not say)",
     }
-    if unused := eg3d_import.unused_settings(state):
+    if unused := eg3d_families.unused_settings(state):
         rows["not understood"] = f"{', '.join(unused)}: not EG3D's; without effect here"
     width = max(map(len, rows)) + 2
     return "\n".join(label.ljust(width) + value for label, value in rows.items())

@@ -20,7 +20,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pmv_jax import cameras
-from pmv_jax.batch import hlo, slots
+from pmv_jax.batch import hlo, memory
 from pmv_jax.batch.targets import Target
 from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.errors import InputError
@@ -109,7 +109,9 @@ def compile_program(
     lowered, image_bytes = _lowered(program, generator, recipe, target, batch)
     lowered_at = time.perf_counter()
     try:
-        compiled = lowered.compile()
+        # Without a device its compiler cannot try which of several algorithms is the fastest.
+        options = {"xla_gpu_autotune_level": 0} if target.chip.platform == "cuda" else None
+        compiled = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
         raise _input_error(error, target, batch, image_bytes) from error
     seconds = time.perf_counter() - lowered_at
@@ -183,12 +185,12 @@ def _lowered(
     if program in ("step", "camera"):
         camera = cameras.look_at(0.0, 0.0) if program == "step" else None
         devices = np.array(target.devices)
-        lowered, stage = slots.lowered(generator, recipe, batch, Mesh(devices, ("image",)), camera)
-        return lowered, slots.tree_bytes((stage.start, stage.own))
+        lowered, stage = memory.lowered(generator, recipe, batch, Mesh(devices, ("image",)), camera)
+        return lowered, memory.tree_bytes((stage.start, stage.own))
     function, arguments = {"render": _render, "warp": _warp}[program](generator, recipe)
     placed = NamedSharding(Mesh(np.array(target.devices[:1]), ("image",)), PartitionSpec())
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), arguments)
-    return jax.jit(function, in_shardings=placed, out_shardings=placed).lower(*shapes), slots.tree_bytes(shapes)
+    return jax.jit(function, in_shardings=placed, out_shardings=placed).lower(*shapes), memory.tree_bytes(shapes)
 
 
 def _render(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:

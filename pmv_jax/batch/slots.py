@@ -10,10 +10,7 @@ program is the same whatever company it has.
 from __future__ import annotations
 
 import functools
-import math
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,18 +19,12 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pmv_jax import cameras
-from pmv_jax.config import InversionConfig
-from pmv_jax.inversion import pipeline
 from pmv_jax.inversion.adam_loop import FitState
 from pmv_jax.inversion.image_run import ImageRun
 from pmv_jax.inversion.stage import StageProgram, StageRequest
 from pmv_jax.models.generator import Generator
 
 Tree = Any
-
-LARGEST_DEFAULT = 8  # images a device; past this, more at a time only makes each result come later
-MEMORY_SHARE = 0.8  # of what is free may be used
 
 
 class OutOfMemory(Exception):
@@ -105,7 +96,7 @@ class Batch:
         inputs = {}
         for slot in slots:
             run = self.runs[slot]
-            inputs[slot] = _slot(run.stage, run.state, run.key, run.chunk)
+            inputs[slot] = slot_inputs(run.stage, run.state, run.key, run.chunk)
             run.state = None  # its memory is needed
         state, (own, key, steps) = next(iter(inputs.values()))
         idle = state, (own, key, jnp.zeros_like(steps))
@@ -151,94 +142,11 @@ def compiled(program: StageProgram, mesh: Mesh) -> Callable[[FitState, Tree, Gen
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Memory
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def default_size(one: int, images: int) -> int:
-    """How many images to take at a time on each local device, of so many `images` for each.
-
-    Args:
-      one: `memory` of a single image. To take it for each image is cautious: what a batch shares is counted again.
-    """
-    fits = math.floor(MEMORY_SHARE * free_memory() / one)
-    return max(1, min(fits, images, LARGEST_DEFAULT))
-
-
-def memory(generator: Generator, config: InversionConfig, size: int) -> int:
-    """Bytes on a device that a batch of `size` images takes, while it runs."""
-    mesh = Mesh(np.array(jax.local_devices()[:1]), ("image",))
-    try:
-        program, stage = lowered(generator, config, size, mesh, cameras.look_at(0.0, 0.0))
-    except StopIteration:  # no stage has steps
-        return 1
-    usage = program.compile().memory_analysis()
-    running = usage.argument_size_in_bytes + usage.output_size_in_bytes + usage.temp_size_in_bytes
-    return running - usage.alias_size_in_bytes + size * tree_bytes(stage.own)
-
-
-def lowered(
-    generator: Generator, config: InversionConfig, size: int, mesh: Mesh, camera: Array | None
-) -> tuple[jax.stages.Lowered, StageRequest]:
-    """The program of a method's first stage, for a batch on each device of a mesh, which need not be here.
-
-    Args:
-      generator: gives shapes.
-      config: the recipe.
-      size: images a device.
-      mesh: one axis, over images.
-      camera: [25] of the image; None for the program that searches it.
-
-    Returns:
-      It, and the stage.
-    """
-    image = jnp.zeros((*(generator.config.image_resolution,) * 2, 3))
-    stage = next(pipeline.stages(image, camera, generator, config))
-    slot = _slot(stage, stage.start, jax.random.key(0), 0)
-    batch = size * mesh.size
-
-    def shape(x: Any, *leading: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((*leading, *jnp.shape(x)), jnp.result_type(x))
-
-    states, others = jax.tree.map(lambda x: shape(x, batch), slot)
-    shared = jax.tree.map(shape, (generator, stage.program.network()))
-    return compiled(stage.program, mesh).lower(states, others, *shared), stage
-
-
-def tree_bytes(tree: Tree) -> int:
-    """Bytes of all arrays, or shapes, of a tree."""
-    return sum(math.prod(jnp.shape(x)) * jnp.result_type(x).itemsize for x in jax.tree.leaves(tree))
-
-
-def free_memory() -> int:
-    """Bytes that are free on each local device."""
-    device = jax.local_devices()[0]
-    statistics = device.memory_stats()
-    if statistics and "bytes_limit" in statistics:
-        return statistics["bytes_limit"] - statistics["bytes_in_use"]
-    return _free_host_memory() // len(jax.local_devices())
-
-
-def _free_host_memory() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):  # no Linux
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    try:  # what a container is granted
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        free = min(free, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    except (OSError, ValueError):
-        pass
-    return free
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # Between images and batches
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _slot(stage: StageRequest, state: FitState, key: Array, steps: int) -> Tree:
+def slot_inputs(stage: StageRequest, state: FitState, key: Array, steps: int) -> Tree:
     return state, (stage.own, jax.random.key_data(key), jnp.int32(steps))
 
 

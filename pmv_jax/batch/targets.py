@@ -75,7 +75,8 @@ class Target:
     Attributes:
       name: see above.
       chip: the kind.
-      devices: those of one host, which are what a process of a job compiles for.
+      devices: all of the slice. What one host compiles for its own is the same program, but not everywhere may it: see
+        docs/accelerators.md.
     """
 
     name: str
@@ -98,8 +99,7 @@ def target(name: str) -> Target:
     if chip.platform != "tpu" and topology:
         raise InputError(f"target {name}: only TPUs have a topology; {kind} is enough")
     find = {"tpu": _tpu, "cuda": _cuda, "cpu": lambda *_: jax.devices("cpu")[:1]}[chip.platform]
-    devices = find(name, chip)
-    return Target(name, chip, tuple(device for device in devices if device.process_index == devices[0].process_index))
+    return Target(name, chip, tuple(find(name, chip)))
 
 
 def _tpu(name: str, chip: Chip) -> list[jax.Device]:

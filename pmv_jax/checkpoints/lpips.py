@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from pmv_jax.checkpoints import lpips_package, tensor_files, torch_files
 from pmv_jax.checkpoints import orbax as checkpoints
-from pmv_jax.checkpoints import tensor_files
-from pmv_jax.checkpoints.tensor_files import FormatError, Pickled, Tensors
+from pmv_jax.checkpoints.tensor_files import Tensors
+from pmv_jax.checkpoints.torch_files import FormatError, Pickled
 from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError
 from pmv_jax.models.lpips import Lpips, Network, Tree, variable_shapes
@@ -32,12 +33,18 @@ SOURCES = {
 
 
 def configured(config: LossConfig) -> Lpips | None:
-    """The network whose weights `loss.lpips_weights` names; None if it names none.
+    """The network whose weights `loss.lpips_weights` names.
+
+    If it names none, the network of the loss (AlexNet, if that is no LPIPS) from the package that the extra `lpips`
+    installs; None where that is not installed either.
 
     Raises:
-      InputError: there are none in that directory.
+      InputError: there are no weights in that directory, or the package's are not what they should be.
     """
-    return None if config.lpips_weights is None else load(config.lpips_weights)
+    if config.lpips_weights is not None:
+        return load(config.lpips_weights)
+    network = config.perceptual.removeprefix("lpips_")
+    return lpips_package.load(network if network in get_args(Network) else "alex")
 
 
 def load(directory: str | Path) -> Lpips:
@@ -83,7 +90,7 @@ def read_state_dict(path: str | Path) -> Tensors:
     content = tensor_files.read(path)
     if not isinstance(content, Pickled):
         return content
-    table = tensor_files.mapping(content.root)
+    table = torch_files.mapping(content.root)
     if table is None:
         raise InputError(f"{path}: holds no state dict, a table of tensors by name; give the file as it was published")
     try:

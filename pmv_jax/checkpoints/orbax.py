@@ -23,6 +23,7 @@ from etils import epath
 from flax import traverse_util
 
 from pmv_jax import config as config_lib
+from pmv_jax.checkpoints import hub
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.config import GeneratorConfig
 from pmv_jax.errors import InputError, disk_problem
@@ -80,13 +81,14 @@ def load_generator(directory: str | Path | None = None) -> Generator:
     """Reads what `save_generator` wrote. Weights become float32 arrays on JAX's default device.
 
     Args:
-      directory: of a generator; None is the demo generator, which every installation has.
+      directory: of a generator, or `hf://user/name[@revision]`, see `hub`; None is the demo generator, which every
+        installation has.
 
     Raises:
       InputError: there is no generator in `directory`, or it is damaged, of another format version, or its variables
         are not those of the model that its config describes.
     """
-    directory = Path(directory or default_generator_directory())
+    directory = hub.local_directory(directory or default_generator_directory())
     config = load_config(directory)
     try:
         shapes = variable_shapes(config)

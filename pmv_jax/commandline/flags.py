@@ -76,7 +76,7 @@ class Flags:
     # -----------------------------------------------------------------------------------------------------------------
 
     def generator(self) -> FlagHolder[str | None]:
-        return self.string("generator", None, "Directory of a generator. Default: the demo generator.")
+        return self.string("generator", None, "Directory, or hf://user/name. Default: the demo generator.")
 
     def config(self) -> FlagHolder[str | None]:
         return self.string("config", None, "Recipe, a Python file. Default: every setting's own default.")

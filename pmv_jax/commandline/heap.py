@@ -25,9 +25,14 @@ def give_back_after_compiling() -> None:
 
 def _give_back(event: str, seconds: float, **_: Any) -> None:
     if event == _COMPILED and seconds >= _LARGE:
-        trim = _malloc_trim()
-        if trim is not None:
-            trim(0)
+        give_back()
+
+
+def give_back() -> None:
+    """Gives back to the system what the C library keeps of memory that is free."""
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
 
 
 def _malloc_trim() -> Any:

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.commandline import exit_codes
 from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
@@ -51,7 +50,7 @@ def main() -> int:
     from pmv_jax.faces import drawing, portrait
     from pmv_jax.inversion.camera import average_head
 
-    generator = load_generator(Path(_GENERATOR.value or default_generator_directory()))
+    generator = load_generator(_GENERATOR.value)
     family = generator.config
     labels, failures = [], {}
     with workspace.open_workspace(out, {"images": _IMAGES.value}, force=_FORCE.value, resume=False) as space:

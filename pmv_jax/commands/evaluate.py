@@ -27,6 +27,7 @@ import numpy as np
 from pmv_jax.cameras.files import load_camera
 from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
+from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError
 from pmv_jax.images import load_image, open_image, to_square
 from pmv_jax.results import workspace
@@ -42,7 +43,7 @@ _EG3D_CAMERAS = "dataset.json"
 FLAGS = Flags()
 _RESULT = FLAGS.strings("result", "Result directory of pmv_jax.invert. Required; can be repeated.")
 _VIEWS = FLAGS.string("views", None, "Folder with other views of the same head and their cameras.")
-_LPIPS = FLAGS.string("lpips", None, "LPIPS weights, a directory that python -m tools.convert_lpips wrote.")
+_LPIPS = FLAGS.string("lpips", None, "LPIPS weights by tools.convert_lpips. Default: those of pmv_jax[lpips].")
 _IDENTITY = FLAGS.string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
 _OUT = FLAGS.out(default="out/evaluation")
 _FORCE = FLAGS.force()
@@ -65,7 +66,7 @@ def main() -> None:
     from pmv_jax.evaluation.identity import load_identity_model
     from pmv_jax.inversion.result import load_inversion
 
-    lpips = None if _LPIPS.value is None else lpips_weights.load(_LPIPS.value)
+    lpips = lpips_weights.configured(LossConfig(lpips_weights=_LPIPS.value))
     identity = None if _IDENTITY.value is None else load_identity_model(_IDENTITY.value)
 
     figures = {}

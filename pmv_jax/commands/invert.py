@@ -22,6 +22,8 @@ what a manifest may hold, and how to launch on a TPU pod, with SLURM, and on one
 
     python -m pmv_jax.invert --images 'photos/*.jpg' --out heads
 
+With --plan v5e-256 nothing is inverted: it says what these pictures would take on such a machine.
+
 Exit codes: 0 done, 2 bad input or usage, 3 some images of a batch failed, 75 interrupted (--resume continues).
 """
 
@@ -34,6 +36,7 @@ import os
 import time
 from pathlib import Path, PurePosixPath
 
+from pmv_jax.checkpoints import hub
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.commandline.flags import Flags, recipe
 from pmv_jax.commandline.progress import ProgressBars
@@ -89,7 +92,20 @@ _OUT = FLAGS.out()
 _SEED = FLAGS.seed()
 _FORCE = FLAGS.force()
 _RESUME = FLAGS.resume()
-_BATCH_FLAGS = ("batch", "writers", "strict", "log-dir", "multihost", "coordinator", "num_processes", "process_id")
+_PLAN = FLAGS.string(
+    "plan", None, "With --images: only say what they would take on CHIP-COUNT, such as v5e-256 or h100-8 (estimates)."
+)
+_BATCH_FLAGS = (
+    "plan",
+    "batch",
+    "writers",
+    "strict",
+    "log-dir",
+    "multihost",
+    "coordinator",
+    "num_processes",
+    "process_id",
+)
 
 
 @command(FLAGS)
@@ -155,6 +171,8 @@ def _invert_many() -> int:
     images = manifest.read(_IMAGES.value)
     config = _config()
     generator_directory = _generator_directory()
+    if _PLAN.value:
+        return _plan(_PLAN.value, len(images), generator_directory, config)
     default = PurePosixPath(_IMAGES.value)
     default = default.stem if default.suffix.lower() in manifest.KINDS else default.parent.name
     out = _OUT.value or f"out/{default or 'images'}"
@@ -176,6 +194,15 @@ def _invert_many() -> int:
     return job.run(images, out if "://" in out else os.path.abspath(out), generator_directory, config, options)
 
 
+def _plan(machine: str, images: int, generator_directory: Path, config: InversionConfig) -> int:
+    from pmv_jax.batch import plan
+    from pmv_jax.checkpoints.orbax import load_generator
+
+    for line in plan.lines(plan.make(machine, images, load_generator(generator_directory), config, _BATCH.value)):
+        print(line)
+    return 0
+
+
 def _entry(image: str) -> manifest.Entry:
     return manifest.Entry(image, _CAMERA.value, _LANDMARKS.value, _FACE.value, _ALIGN.value, _CONVENTION.value)
 
@@ -186,7 +213,7 @@ def _config() -> InversionConfig:
 
 
 def _generator_directory() -> Path:
-    return Path(_GENERATOR.value or default_generator_directory()).resolve()
+    return hub.local_directory(_GENERATOR.value or default_generator_directory()).resolve()
 
 
 def _space_needed(generator_directory: Path) -> int:

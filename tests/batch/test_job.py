@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pmv_jax.batch import job
+from pmv_jax.batch import job, memory
 from pmv_jax.batch import slots as batch
 from pmv_jax.cameras import look_at
 from pmv_jax.checkpoints.orbax import save_generator
-from pmv_jax.config import InversionConfig
+from pmv_jax.config import InversionConfig, override
 from pmv_jax.errors import InputError
 from pmv_jax.inputs import manifest
 from pmv_jax.inversion import image_run as running
@@ -143,8 +143,8 @@ def test_out_of_memory_halves_the_batch(studio, whole, monkeypatch):
 
         return call
 
-    memory = json.loads((studio / "whole" / "0" / "metrics.json").read_text())["peak_memory_bytes"]
-    monkeypatch.setattr(batch, "memory", lambda *_: memory)
+    known = json.loads((studio / "whole" / "0" / "metrics.json").read_text())["peak_memory_bytes"]
+    monkeypatch.setattr(memory, "needed", lambda *_: known)
     monkeypatch.setattr(batch, "compiled", narrow)
     with pytest.warns(UserWarning, match="out of memory; 1 images at a time"):
         assert run(studio, "narrow", [good(0), good(1), good(2)]) == 0
@@ -207,15 +207,17 @@ def test_duplicate_names_do_not_collide(studio, whole):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+# How many steps a stage has is data: these are the programs of the tests above.
+SETTINGS = ("latent.steps=20", "tuning.steps=4", "joint.steps=8", "pseudo_views.count=3", "loss.perceptual=none")
+
+
 def start(studio: Path, out: str, *arguments: object, devices: int = 1) -> subprocess.Popen:
-    settings = ("latent.steps=20", "tuning.steps=4", "joint.steps=8", "pseudo_views.count=3", "loss.perceptual=none")
-    flags = [text for setting in settings for text in ("--set", setting)]
+    flags = [text for setting in SETTINGS for text in ("--set", setting)]
     environment = {
         **os.environ,
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
-        "JAX_COMPILATION_CACHE_DIR": str(studio / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # as here, and so the programs are those that are in the cache already
+        "JAX_NUM_CPU_DEVICES": str(devices),
     }
     command = [
         sys.executable, str(ROOT / "tests" / "light_invert.py"), "--images", str(studio / "job.jsonl"),
@@ -244,11 +246,11 @@ def wait_for_state(out: Path, process: subprocess.Popen) -> None:
 
 @pytest.fixture
 def reference(studio):
-    """Six pictures by one process with one device."""
+    """Six pictures by this process with one device."""
     lines = [good(index) for index in range(6)]
     (studio / "job.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     if not (studio / "reference").exists():
-        end(start(studio, "reference"))
+        assert run(studio, "reference", lines, override(InversionConfig(), SETTINGS)) == 0
     return contents(studio / "reference")
 
 

@@ -61,6 +61,9 @@ def test_a_plan_reckons_with_all_views_and_says_what_is_an_estimate():
     assert made.hours == pytest.approx(4 * 36 / 3600)
     text = "\n".join(plan.lines(made))
     assert "estimate" in text and "no collective" in text and "33 would fit" in text
+    assert "slices of 16 chips" in text and "slices of" not in "\n".join(
+        plan.lines(dataclasses.replace(made, chips=16))
+    )
 
 
 @pytest.mark.slow

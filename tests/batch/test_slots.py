@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from pmv_jax.batch import memory
 from pmv_jax.batch import slots as batch
 from pmv_jax.cameras import look_at
 from pmv_jax.config import InversionConfig, LatentConfig
@@ -113,25 +114,29 @@ def test_out_of_memory_frees_all_slots(monkeypatch):
 
 
 def test_default_size_stays_within_what_is_free(monkeypatch):
-    monkeypatch.setattr(batch, "free_memory", lambda: 1000)
-    assert [batch.default_size(one, 100) for one in (100_000, 500, 300, 200, 1)] == [1, 1, 2, 4, batch.LARGEST_DEFAULT]
-    assert batch.default_size(1, 3) == 3
+    monkeypatch.setattr(memory, "free", lambda: 1000)
+    assert [memory.default_size(one, 100) for one in (100_000, 500, 300, 200, 1)] == [
+        1,
+        1,
+        2,
+        4,
+        memory.LARGEST_DEFAULT,
+    ]
+    assert memory.default_size(1, 3) == 3
 
 
 def test_memory_grows_with_the_batch():
-    one, four = (batch.memory(generator(), RECIPE, size) for size in (1, 4))
+    one, four = (memory.needed(generator(), RECIPE, size) for size in (1, 4))
     state = 12 * sum(leaf.size for leaf in jax.tree.leaves(generator().params))  # weights and two moments
     assert one > state and one + 3 * state <= four <= 4 * one
-    assert 1e8 < batch.free_memory() < 1e14
+    assert 1e8 < memory.free() < 1e14
 
 
 DEVICES = """
-import re, sys
-sys.path.insert(0, "tests")
+import re
 import jax, numpy as np
 from tests.batch import test_slots as t
-from pmv_jax.inversion import batch
-jax.config.update("jax_disable_most_optimizations", True)
+from pmv_jax.batch import slots as batch
 assert jax.device_count() == 8
 slots = batch.Batch(t.generator(), 1)
 t.enter(slots, 0, slot=0), t.enter(slots, 1, t.LONGER, slot=7)
@@ -158,11 +163,8 @@ t.assert_same(ended[7], t.alone(1, t.LONGER))
 
 
 def test_eight_devices_give_the_same_and_do_not_talk_to_each_other():
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-    }
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "8"}
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     done = subprocess.run(
         [sys.executable, "-c", DEVICES], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
     )

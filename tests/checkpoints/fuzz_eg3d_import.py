@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from pmv_jax.checkpoints import eg3d as eg3d_import
+from pmv_jax.checkpoints import eg3d, eg3d_families, eg3d_names
 from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
 from pmv_jax.errors import InputError
@@ -184,13 +184,13 @@ class Watch:
 def read(path: Path, shapes: dict[str, Any]) -> None:
     """All of the import that looks at the file's content."""
     try:
-        state = eg3d_import.read_checkpoint(path)
+        state = eg3d.read_checkpoint(path)
     except InputError as error:
         if "give --spec" not in str(error):
             raise
-        state = eg3d_import.read_checkpoint(path, spec=SPEC)
-    eg3d_import.generator_config(state)
-    eg3d_import.to_variables(shapes, state.tensors, str(path))
+        state = eg3d.read_checkpoint(path, spec=SPEC)
+    eg3d_families.generator_config(state)
+    eg3d_names.to_variables(shapes, state.tensors, str(path))
 
 
 def shapes_of(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def shapes_of(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
         node = tree.setdefault("params", {})
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[leaf] = np.broadcast_to(0, [array.shape[i] for i in eg3d_import._torch_order(leaf, array.ndim)])
+        node[leaf] = np.broadcast_to(0, [array.shape[i] for i in eg3d_names.torch_order(leaf, array.ndim)])
     return tree
 
 
@@ -216,7 +216,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "case")
         path.write_bytes(seeds[0])
-        shapes = shapes_of(eg3d_import.read_checkpoint(path).tensors)
+        shapes = shapes_of(eg3d.read_checkpoint(path).tensors)
         for codec in _CODECS:
             codecs.lookup(codec)
         for seed in seeds:  # everything that is imported late is imported now; and seeds must be readable

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pmv_jax.checkpoints import lpips as lpips_weights
+from pmv_jax.checkpoints import lpips_package
 from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError
 from pmv_jax.inversion import losses
@@ -121,11 +122,13 @@ def test_whole_lpips_state_dict_serves_as_heads():
 # Configuration
 
 
-def test_no_weights_are_configured_by_default():
+def test_no_weights_are_configured_by_default(monkeypatch):
+    monkeypatch.setattr(lpips_package, "PACKAGE", "no_such_package")
     assert lpips_weights.configured(LossConfig()) is None
 
 
-def test_lpips_without_weights_says_what_to_do():
+def test_lpips_without_weights_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(lpips_package, "PACKAGE", "no_such_package")
     with pytest.raises(InputError, match="torchvision's vgg16.*python -m tools.convert_lpips.*loss.lpips_weights=DIR"):
         losses.load_network(LossConfig(perceptual="lpips_vgg"))
 

@@ -2,7 +2,6 @@
 
 import builtins
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -14,8 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from pmv_jax.checkpoints import eg3d as eg3d_import
-from pmv_jax.checkpoints import inert_pickle, tensor_files
+from pmv_jax.checkpoints import eg3d, eg3d_families, eg3d_names, inert_pickle, torch_files
 from pmv_jax.errors import InputError
 from tests import command
 from tests.checkpoints import fake_torch_files as fake
@@ -32,7 +30,7 @@ def read(tmp_path):
     def run(data, **options):
         path = tmp_path / "checkpoint"
         path.write_bytes(data)
-        return eg3d_import.read_checkpoint(path, **options)
+        return eg3d.read_checkpoint(path, **options)
 
     return run
 
@@ -53,7 +51,7 @@ def test_official_pickle_gives_tensors_and_settings_in_every_protocol(read, prot
     assert state.neural_rendering_resolution == 32
     assert state.rendering_kwargs["ray_start"] == 2.25  # the attribute, not the constructor's argument
     assert state.init["mapping_kwargs"] == {"num_layers": 2}
-    assert eg3d_import.generator_config(state).rendering.plane_axes == "xy_xz_zx"
+    assert eg3d_families.generator_config(state).rendering.plane_axes == "xy_xz_zx"
 
 
 def test_a_fine_tuned_network_saved_alone_is_read(read):
@@ -140,146 +138,10 @@ def test_numpy_values_of_old_and_new_versions_are_read(read, core):
     )  # fmt: skip
     rendering = {**fake.RENDERING, "ray_start": scalar, "avg_camera_pivot": array}
     for protocol in (2, 4):
-        config = eg3d_import.generator_config(read(fake.official_pickle(fake.generator(rendering=rendering), protocol)))
+        config = eg3d_families.generator_config(
+            read(fake.official_pickle(fake.generator(rendering=rendering), protocol))
+        )
         assert config.rendering.ray_start == 2.5 and config.camera_pivot == (0.0, 0.5, 1.0)
-
-
-# Settings
-
-
-def _state(rendering=None, init=None, resolution=32, axes=None):
-    return eg3d_import.Eg3dState(
-        "x.pkl", fake.INIT | (init or {}), fake.RENDERING | (rendering or {}), resolution, {}, axes
-    )
-
-
-def test_settings_are_translated():
-    config = eg3d_import.generator_config(
-        _state({"ray_start": "auto", "ray_end": "auto", "white_back": True, "c_gen_conditioning_zero": True})
-    )
-    assert config.rendering.ray_start is None and config.rendering.ray_end is None
-    assert config.rendering.white_background and config.mapping.zero_conditioning
-    assert config.mapping.num_layers == 2 and config.backbone.conv_clamp is None
-    assert config.superresolution.block_channels == (128, 64) and config.superresolution.conv_clamp == 256
-
-
-@pytest.mark.parametrize(
-    "module, resolution, channels, ups, size, antialias",
-    [
-        ("SuperresolutionHybrid8XDC", 512, (256, 128), (True, True), 128, True),
-        ("SuperresolutionHybrid8X", 512, (128, 64), (True, True), 128, True),
-        ("SuperresolutionHybrid4X", 256, (128, 64), (False, True), 128, True),
-        ("SuperresolutionHybrid2X", 128, (128, 64), (False, True), 64, True),
-        ("SuperresolutionHybridDeepfp32", 256, (128, 64), (False, True), 128, False),
-    ],
-)
-def test_every_superresolution_module_is_known(module, resolution, channels, ups, size, antialias):
-    rendering = {"superresolution_module": f"training.superresolution.{module}"}
-    sr = eg3d_import.generator_config(_state(rendering, {"img_resolution": resolution})).superresolution
-    assert (sr.block_channels, sr.block_upsamples, sr.input_resolution, sr.antialias) == (
-        channels, ups, size, antialias
-    )  # fmt: skip
-    assert sr.adds_to_raw == (not ups[0])
-
-
-def test_corrected_plane_axes_are_recognised_and_can_be_forced():
-    corrected = np.array(fake.OFFICIAL_AXES, np.float32)
-    corrected[2] = [[0, 0, 1], [0, 1, 0], [1, 0, 0]]
-    assert eg3d_import.generator_config(_state(axes=corrected)).rendering.plane_axes == "xy_xz_zy"
-    assert eg3d_import.generator_config(_state()).rendering.plane_axes == "xy_xz_zx"
-    assert eg3d_import.generator_config(_state(), "xy_xz_zy").rendering.plane_axes == "xy_xz_zy"
-    for wrong in (corrected[[0, 0, 0]], corrected * 0, corrected * 2, corrected[0], corrected[..., :2]):
-        with pytest.raises(InputError, match="plane"):
-            eg3d_import.generator_config(_state(axes=wrong))
-
-
-@pytest.mark.parametrize(
-    "rendering, init, problem",
-    [
-        ({"superresolution_module": "x.SuperresolutionHybrid8XD"}, {}, "did you mean SuperresolutionHybrid8XDC"),
-        ({"superresolution_module": 3}, {}, "superresolution_module 3 is unknown"),
-        ({"clamp_mode": "relu"}, {}, "clamp_mode is 'relu', supported: 'softplus'"),
-        ({"density_noise": 0.5}, {}, "density_noise is 0.5"),
-        ({"ray_start": "auto"}, {}, "ray_start is 'auto'"),
-        ({"ray_end": 1.0}, {}, "ray_end 1 is not beyond ray_start 2.25"),
-        ({"box_warp": float("nan")}, {}, "box_warp is nan"),
-        ({"depth_resolution": 10**12}, {}, "depth_resolution is 1000000000000"),
-        ({}, {"w_dim": 256}, "w_dim is 256, supported: 512"),
-        ({}, {"img_resolution": 256}, "img_resolution is 256, supported: 128 with SuperresolutionHybrid2X"),
-        ({}, {"architecture": "resnet"}, "architecture is 'resnet'"),
-        ({}, {"resample_filter": [1, 2, 1]}, r"resample_filter is \[1, 2, 1\]"),
-        ({}, {"mapping_kwargs": {"num_layers": 10**9}}, "num_layers is 1000000000"),
-        ({}, {"mapping_kwargs": 3}, "mapping_kwargs is 3, not a table"),
-        ({}, {"attention": True}, "init attention is not a setting"),
-    ],
-)
-def test_unsupported_settings_are_refused_by_name(rendering, init, problem):
-    with pytest.raises(InputError, match=problem):
-        eg3d_import.generator_config(_state(rendering, init))
-
-
-def test_all_unsupported_settings_are_named_at_once():
-    with pytest.raises(InputError) as error:
-        eg3d_import.generator_config(_state({"clamp_mode": "relu"}, {"c_dim": 0}, "no number"))
-    assert all(name in str(error.value) for name in ("x.pkl", "clamp_mode", "c_dim", "neural_rendering_resolution"))
-
-
-def test_missing_settings_are_named():
-    state = dataclasses.replace(_state(), rendering_kwargs={})
-    with pytest.raises(InputError, match="ray_start is missing.*depth_resolution is missing"):
-        eg3d_import.generator_config(state)
-
-
-def test_settings_of_modified_versions_are_reported():
-    assert eg3d_import.unused_settings(_state({"my_own": 1})) == ["my_own"]
-
-
-# Variables
-
-
-class _Shape:
-    def __init__(self, *shape):
-        self.shape = shape
-
-
-SHAPES = {
-    "params": {
-        "backbone": {"synthesis": {"b4": {"conv1": {"weight": _Shape(3, 3, 3, 2), "noise_strength": _Shape()}}}},
-        "decoder": {"net_0": {"weight": _Shape(3, 2)}},
-    },
-    "buffers": {
-        "backbone": {"synthesis": {"b4": {"conv1": {"noise_const": _Shape(4, 4)}}}, "mapping": {"w_avg": _Shape(8)}}
-    },
-}
-
-
-def test_tensors_are_renamed_and_transposed():
-    taps = np.array([1, 3, 3, 1], np.float32) / 8
-    tensors = fake.SMALL_TENSORS | {"backbone.b4.resample_filter": np.outer(taps, taps)}
-    variables = eg3d_import.to_variables(SHAPES, tensors)
-    weight = variables["params"]["backbone"]["synthesis"]["b4"]["conv1"]["weight"]
-    official = tensors["backbone.synthesis.b4.conv1.weight"]
-    assert weight[0, 1, 2, 1] == official[1, 2, 0, 1] and weight.dtype == np.float32
-    np.testing.assert_array_equal(variables["params"]["decoder"]["net_0"]["weight"], tensors["decoder.net.0.weight"].T)
-
-
-def test_all_differences_are_listed_in_one_error():
-    tensors = dict(fake.SMALL_TENSORS)
-    del tensors["backbone.mapping.w_avg"]
-    tensors["decoder.net.0.weight"] = np.zeros((2, 4), np.float32)
-    tensors["backbone.synthesis.b4.conv1.noise_const"] = np.full((4, 4), np.nan, np.float32)
-    tensors["backbone.synthesis.b4.conv1.noise_strength"] = np.array(1)
-    tensors["extra.weight"] = np.zeros(1, np.float32)
-    tensors["b4.resample_filter"] = np.ones((4, 4), np.float32)
-    with pytest.raises(InputError) as error:
-        eg3d_import.to_variables(SHAPES, tensors, "x.pkl")
-    for part in (
-        "x.pkl: 6 tensors", "missing backbone.mapping.w_avg [8]",
-        "decoder.net.0.weight has shape [2, 4] instead of [2, 3]",
-        "noise_const has values that are not finite", "noise_strength has dtype int64", "unknown extra.weight [1]",
-        "b4.resample_filter is not the [1, 3, 3, 1] filter",
-    ):  # fmt: skip
-        assert part in str(error.value)
 
 
 # Hostile and broken input
@@ -393,18 +255,18 @@ def test_shared_structures_take_no_time():
     # Settings that hold themselves twice, sixty levels deep.
     deep = _pickle(b"]\x94", *(b"(h" + bytes([i]) + b"h" + bytes([i]) + b"l\x94" for i in range(60)))
     value = inert_pickle.load(deep).value
-    pickled = tensor_files.Pickled({}, {}, inert_pickle.Budget(instructions=10_000))
+    pickled = torch_files.Pickled({}, {}, inert_pickle.Budget(instructions=10_000))
     assert pickled.plain(value, depth=4) is not None
-    with pytest.raises(tensor_files.FormatError, match="nested without end"):
+    with pytest.raises(torch_files.FormatError, match="nested without end"):
         pickled.plain(value, depth=100)
 
 
 def test_modules_that_contain_themselves_are_refused():
     record = inert_pickle.Record("a.B", (), state={"_modules": {}})
     record.state["_modules"]["again"] = record
-    pickled = tensor_files.Pickled(record, {}, inert_pickle.Budget())
-    with pytest.raises(tensor_files.FormatError, match="too many nested modules"):
-        list(eg3d_import._state_dict(pickled, record.state))
+    pickled = torch_files.Pickled(record, {}, inert_pickle.Budget())
+    with pytest.raises(torch_files.FormatError, match="too many nested modules"):
+        list(eg3d._state_dict(pickled, record.state))
 
 
 def test_zip_archives_that_lie_about_sizes_are_refused(read):
@@ -445,12 +307,12 @@ def test_bad_specs_are_refused(tmp_path, text):
     path = tmp_path / "spec.json"
     path.write_text(text)
     with pytest.raises(InputError, match="spec.json"):
-        eg3d_import.read_spec(path)
+        eg3d.read_spec(path)
 
 
 def test_a_missing_spec_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
-        eg3d_import.read_spec(tmp_path / "none.json")
+        eg3d.read_spec(tmp_path / "none.json")
 
 
 # Command
@@ -465,7 +327,7 @@ def test_command_converts(tmp_path):
 
     init = fake.INIT | {"channel_base": 256, "channel_max": 2, "mapping_kwargs": {"num_layers": 1}}
     spec = SPEC | {"init": init}
-    config = eg3d_import.generator_config(eg3d_import.Eg3dState("", init, fake.RENDERING, 32, {}))
+    config = eg3d_families.generator_config(eg3d.Eg3dState("", init, fake.RENDERING, 32, {}))
     rng = np.random.default_rng(0)
     tensors = _official_tensors(checkpoints.variable_shapes(config), rng)
     (tmp_path / "w.npz").write_bytes(fake.npz(tensors))
@@ -486,7 +348,7 @@ def test_command_converts(tmp_path):
 def _official_tensors(shapes, rng, path=()):
     if not isinstance(shapes, dict):
         name = ".".join(path[1:]).replace("net_", "net.")
-        order = eg3d_import._torch_order(path[-1], len(shapes.shape))
+        order = eg3d_names.torch_order(path[-1], len(shapes.shape))
         shape = [shapes.shape[order.index(i)] for i in range(len(order))]
         return {name: rng.standard_normal(shape, dtype=np.float32)}
     return {k: v for key, child in shapes.items() for k, v in _official_tensors(child, rng, (*path, key)).items()}

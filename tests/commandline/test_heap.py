@@ -1,5 +1,9 @@
 """Memory given back after compiling: when, and that JAX still tells of it."""
 
+import resource
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -32,5 +36,24 @@ def test_jax_tells_of_compiling(given_back, monkeypatch):
 
 
 def test_a_c_library_without_it_is_left_alone(monkeypatch):
-    monkeypatch.setattr(heap, "_malloc_trim", lambda: None)
+    asked = []
+    monkeypatch.setattr(heap, "_malloc_trim", lambda: asked.append("trim"))  # and gives None
     heap._give_back(heap._COMPILED, 1.0)
+    assert asked == ["trim"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_free_memory_goes_back_to_the_system():
+    if heap._malloc_trim() is None:
+        pytest.skip("another C library than glibc")
+    blocks = [bytearray(100_000) for _ in range(2000)]  # too small for mmap, which would give each back by itself
+    last = bytearray(100_000)  # holds the top of the heap
+    del blocks
+    before = resident()
+    heap.give_back()
+    assert before - resident() > 100e6 and len(last) == 100_000
+
+
+def resident() -> float:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

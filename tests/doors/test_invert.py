@@ -15,10 +15,9 @@ from pmv_jax.cameras import look_at
 from pmv_jax.checkpoints.orbax import save_generator
 from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commands.invert import main
-from pmv_jax.config import BackboneConfig, DecoderConfig, GeneratorConfig, RenderingConfig, SuperresolutionConfig
 from pmv_jax.faces import detection
 from pmv_jax.models.generator import initialise
-from tests import command, compilation
+from tests import command, compilation, small_inversion
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -108,18 +107,9 @@ def test_help(tmp_path):
 # Whole runs, with a generator and step counts that make them short
 # ---------------------------------------------------------------------------------------------------------------------
 
-TINY = GeneratorConfig(
-    z_dim=16,
-    w_dim=16,
-    image_resolution=64,
-    backbone=BackboneConfig(plane_resolution=16, plane_channels=8, channel_base=256, channel_max=16),
-    decoder=DecoderConfig(hidden_features=16, output_features=8),
-    rendering=RenderingConfig(neural_resolution=32, coarse_samples=6, fine_samples=6),
-    superresolution=SuperresolutionConfig(input_resolution=32, block_channels=(8, 8), block_upsamples=(False, True)),
-)
 SHORT = (
     "latent.steps=4", "tuning.steps=4", "joint.steps=4", "pseudo_views.count=2",
-    "camera.heads=4", "camera.refine_heads=4", "camera.views=2", "camera.resolution=16",
+    "camera.heads=4", "camera.refine_heads=4", "camera.views=2", "camera.resolution=16", "loss.perceptual=none",
 )  # fmt: skip
 FILES = (
     "input.png reconstruction.png views.png orbit.mp4 depth.png depth.npy report.html config.json metrics.json "
@@ -134,7 +124,7 @@ def studio(tmp_path_factory):
     y, x = np.mgrid[0:80, 0:96] / 80
     pixels = 127 + 120 * np.sin(np.stack([6 * x, 5 * y, 4 * x * y], -1))
     Image.fromarray(pixels.astype(np.uint8)).save(folder / "me.png")
-    save_generator(folder / "generator", initialise(TINY, jax.random.key(0)), provenance={})
+    save_generator(folder / "generator", initialise(small_inversion.CONFIG, jax.random.key(0)), provenance={})
     with compilation.quick():
         done = short_invert(folder, "first")
     assert done.returncode == 0, done.stderr
@@ -168,7 +158,7 @@ def test_result_is_complete(studio):
     assert all(stage["loss_last"] is not None for stage in figures["stages"])
     assert json.loads((result / "config.json").read_text())["latent"]["steps"] == 4
     assert np.isfinite(np.load(result / "depth.npy")).all()
-    assert Image.open(result / "input.png").size == (64, 64)
+    assert Image.open(result / "input.png").size == (32, 32)
     log = (studio / "first.log").read_text()
     assert "96x80, not square" in log and "PSNR" in log and str(result) in log
 

@@ -20,7 +20,7 @@ import pytest
 from flax import traverse_util
 
 from pmv_jax import cameras
-from pmv_jax.checkpoints import eg3d as eg3d_import
+from pmv_jax.checkpoints import eg3d, eg3d_families, eg3d_names
 from pmv_jax.checkpoints import orbax as checkpoints
 from pmv_jax.models.generator import Generator
 
@@ -97,11 +97,9 @@ def rule_weight(name: str, shape: list[int]) -> np.ndarray:
 
 def load_case(name: str, spec: dict[str, Any], path: Path) -> Case:
     tensors = {key: rule_weight(key, shape) for key, shape in spec["tensors"].items()}
-    state = eg3d_import.Eg3dState(
-        name, spec["init"], spec["rendering_kwargs"], spec["neural_rendering_resolution"], tensors
-    )
-    config = eg3d_import.generator_config(state)
-    variables = eg3d_import.to_variables(checkpoints.variable_shapes(config), tensors, name)
+    state = eg3d.Eg3dState(name, spec["init"], spec["rendering_kwargs"], spec["neural_rendering_resolution"], tensors)
+    config = eg3d_families.generator_config(state)
+    variables = eg3d_names.to_variables(checkpoints.variable_shapes(config), tensors, name)
     generator = Generator(config, jax.tree.map(jnp.asarray, variables))
     return Case(Reference(name, spec, dict(np.load(path))), generator)
 
@@ -322,7 +320,7 @@ def test_bfloat16_is_close_to_float32(full_case):
 @pytest.mark.slow
 def test_a_pickle_of_the_official_code_holds_the_same_network():
     specs = json.loads((full_directory() / "variants.json").read_text())
-    state = eg3d_import.read_checkpoint(full_directory() / "tiny128-32.pkl")
+    state = eg3d.read_checkpoint(full_directory() / "tiny128-32.pkl")
     shapes = specs["tiny128-32"]["tensors"]
     assert {name: list(tensor.shape) for name, tensor in state.tensors.items()} == shapes
     for name, tensor in state.tensors.items():

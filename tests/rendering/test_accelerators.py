@@ -60,8 +60,8 @@ def test_packed_cells_in_bfloat16_are_not_darker(planes, points):
     assert abs(slope - 1) < 5e-4  # a mean over planes that is rounded to bfloat16 would be 2e-3 off
 
 
-@pytest.mark.parametrize("count", [7, 512, 1300])
-def test_kernel_adds_what_a_scatter_adds(rng, count):
+def test_kernel_adds_what_a_scatter_adds(rng):
+    count = 600  # two blocks, the second one not full
     cells = jnp.asarray(rng.integers(0, 301, (3, count)), jnp.int32)
     weights = jnp.asarray(rng.uniform(0, 1, (12, count)), jnp.float32)
     g = jnp.asarray(rng.standard_normal((32, count)), jnp.float32)

@@ -1,7 +1,7 @@
 """How far off is an estimated camera? Measured on procedural heads that the demo generator has never seen.
 
-    python -m tools.benchmarks.camera [--heads 200] [--nouse_landmarks] [--generator DIR] [--set KEY=VALUE]
-    python -m tools.benchmarks.camera --inversions 8
+    python -m tools.benchmarks camera [--heads 200] [--nouse_landmarks] [--generator DIR] [--set KEY=VALUE]
+    python -m tools.benchmarks camera --inversions 8
 
 Every head is rendered once, from a yaw within 0.5 and a pitch within 0.3 radians. The table gives the angle between the
 estimated and the true viewing direction in degrees, for the camera search alone, with its refinement, and, where the

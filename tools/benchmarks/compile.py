@@ -1,8 +1,8 @@
 """What the compilers of devices that are not here say of a program: seconds to compile, code, memory, collectives,
 FLOPs, and on TPUs an estimate of cycles, by line of source.
 
-    python -m tools.benchmarks compile --target v5e:2x2 --generator random:ffhq512-128 --precision bfloat16
-    python -m tools.benchmarks compile --target h100 --program render --json h100.json
+    python -m tools.benchmarks.compile --target v5e:2x2 --generator random:ffhq512-128 --precision bfloat16
+    python -m tools.benchmarks.compile --target h100 --program render --json h100.json
 
 Targets are `v5e:2x2`, `v6e:2x2`, `v5p:2x2x1` or any other shape, `h100` and `cpu`. TPUs need `pip install libtpu`, CUDA
 `pip install 'jax-cuda12-plugin[with-cuda]'`; no device. Run on the CPU (`JAX_PLATFORMS=cpu`).
@@ -12,33 +12,41 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import jax
-from absl import flags
 from etils import epath
 
 from pmv_jax.batch import compilation
 from pmv_jax.batch.targets import target
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
-from pmv_jax.commandline import run as entry
-from pmv_jax.config import GeneratorConfig, InversionConfig
+from pmv_jax.commandline.flags import Flags, recipe
+from pmv_jax.commandline.run import command
+from pmv_jax.config import GeneratorConfig
 from pmv_jax.errors import InputError, suggestion
 from pmv_jax.models.generator import Generator
 from pmv_jax.results.remote import replace_text
 
 RANDOM = {"random:ffhq512-128": GeneratorConfig()}
 
-_TARGET = flags.DEFINE_string("target", None, "What to compile for, such as v5e:2x2 or h100.", required=True)
-_PROGRAM = flags.DEFINE_enum("program", "step", compilation.PROGRAMS, "Which program.")
-_BATCH = flags.DEFINE_integer("batch", 1, "Images a device.", lower_bound=1)
-_PRECISION = flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "Of convolutions and matrix products.")
-_JSON = flags.DEFINE_string("json", None, "File that the figures are written to.")
+FLAGS = Flags()
+_TARGET = FLAGS.string("target", None, "What to compile for, such as v5e:2x2 or h100. Required.")
+_PROGRAM = FLAGS.choice("program", "step", compilation.PROGRAMS, "Which program.")
+_BATCH = FLAGS.integer("batch", 1, "Images a device.", least=1)
+_PRECISION = FLAGS.choice("precision", "float32", ["float32", "bfloat16"], "Of convolutions and matrix products.")
+_JSON = FLAGS.string("json", None, "File that the figures are written to.")
+_GENERATOR = FLAGS.generator()
+_CONFIG = FLAGS.config()
+_SET = FLAGS.changes()
 
 
-def main() -> None:
-    where = target(_TARGET.value)
-    figures = compilation.compile_program(_PROGRAM.value, _generator(), InversionConfig(), where, _BATCH.value)
+@command(FLAGS)
+def main() -> int:
+    if not _TARGET.value:
+        raise InputError("--target is missing; give a device to compile for, such as --target v5e:2x2")
+    where, settings = target(_TARGET.value), recipe(_CONFIG.value, _SET.value)
+    figures = compilation.compile_program(_PROGRAM.value, _generator(), settings, where, _BATCH.value)
     for line in table(figures):
         print(line)
     if where.chip.memory:
@@ -47,6 +55,7 @@ def main() -> None:
         replace_text(
             epath.Path(_JSON.value), json.dumps({"jax": jax.__version__, **dataclasses.asdict(figures)}, indent=1)
         )
+    return 0
 
 
 def table(figures: compilation.Figures) -> list[str]:
@@ -72,7 +81,7 @@ def table(figures: compilation.Figures) -> list[str]:
 
 
 def _generator() -> Generator:
-    name = entry.GENERATOR.value or default_generator_directory()
+    name = _GENERATOR.value or default_generator_directory()
     if str(name).startswith("random:"):
         if name not in RANDOM:
             raise InputError(f"--generator {name}: no such configuration; {suggestion(name, RANDOM)}")
@@ -83,4 +92,4 @@ def _generator() -> Generator:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    sys.exit(main())

@@ -1,7 +1,7 @@
 """Measures edits on procedural heads, whose attributes and surfaces are known.
 
-    python -m tools.benchmarks.editing --part latent [--edited-heads N] [--examples N] [--embedding arcface.onnx]
-    python -m tools.benchmarks.editing --part texture [--edited-heads N] [--dev] [--set KEY=VALUE] [--out DIR]
+    python -m tools.benchmarks editing --part latent [--edited-heads N] [--examples N] [--embedding arcface.onnx]
+    python -m tools.benchmarks editing --part texture [--edited-heads N] [--dev] [--set KEY=VALUE] [--out DIR]
 
 `latent`: heads of the generator are moved by one unit of each named direction. What has become of their attributes is
 re-estimated from the rendering by regressors that have seen renderings of other heads only. Reported are the share of

@@ -1,15 +1,14 @@
 """Compares inversion methods on heads whose other views, depths and visibility are known (tools/benchmarks/heads.py).
 
-    python -m tools.benchmarks.inversion [--methods w,w_plus,pti,hfgi3d,pmv] [--ablation] [--split dev|test]
+    python -m tools.benchmarks inversion [--methods w,w_plus,pti,hfgi3d,pmv] [--ablation] [--split dev|test]
                                         [--heads N] [--seeds N] [--config FILE.py] [--generator DIR] [--lpips DIR]
                                         [--identity FILE.onnx] [--out DIR] [--force]
 
 All methods run through the same pipeline, by configuration alone, with the true camera and with the same number of
 optimisation steps in all. `w` and `w_plus` spend them all on the latent code, `pti` all that are left after it on
-tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py; `hfgi3d_diagram` is the same as the paper's
-figure has it: half of the tuning steps go to a second generator, which paints what the input hides. As these rates are
-for a network of many more weights, `hfgi3d_rates` is `hfgi3d` at the rates of `pmv`, which is the default recipe, or
-that of --config and --set: all take its steps and its loss. `--ablation` adds it with one thing changed at a time.
+tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py. As its rates are for a network of many
+more weights, `hfgi3d_rates` is the same at the rates of `pmv`, which is the default recipe, or that of --config and
+--set: all take its steps and its loss. `--ablation` adds it with one thing changed at a time.
 
 With --seeds every inversion is done with as many seeds; figures are means over these, and their spread is given.
 
@@ -54,8 +53,9 @@ from pmv_jax.models.lpips import Lpips
 from pmv_jax.results.remote import replace_text
 from tools.benchmarks import heads as benchmark_heads
 from tools.benchmarks.heads import Case, Truth
+from tools.benchmarks.sheet import SHOWN_VIEWS, sheet
 
-METHODS = ("w", "w_plus", "pti", "hfgi3d", "hfgi3d_diagram", "hfgi3d_rates", "pmv")
+METHODS = ("w", "w_plus", "pti", "hfgi3d", "hfgi3d_rates", "pmv")
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "expected depth": ("pseudo_views.depth_detail=0",),
     "no pull on depth": ("joint.depth_weight=0",),
@@ -77,13 +77,9 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
 }
 """Overrides of the default recipe. Without pseudo-views it is the method `pti`."""
 
-SHOWN_VIEWS = (0, 1, 4, 7, 10)
-"""Views in the sheet and in the cached strips: the input, then yaw -0.6, -0.3, 0.6 and 0.3."""
 SHOWN_HEADS = 4
-ERROR_GAIN = 4.0
 _PAPER = Path(__file__).resolve().parents[2] / "configs" / "hfgi3d_paper.py"
 _FORMAT = 1  # of the cached cases; to be raised when a metric changes
-_SHEET_WIDTH = 1600
 
 FLAGS = Flags()
 _METHODS = FLAGS.items("methods", list(METHODS), "Methods to compare, separated by commas.")
@@ -325,36 +321,6 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
         cells = [f"{value:.6g}" if isinstance(value, float) else value for value in row.values()]
         writer.writerow("" if cell == "nan" else cell for cell in cells)
     return text.getvalue()
-
-
-def sheet(bench: Bench, cases: Sequence[Case], methods: Sequence[str], seed: int) -> np.ndarray:
-    """For each case a row of true views (and what of them the input does not see, in red), then one for each method:
-    renderings, and their absolute errors times ERROR_GAIN."""
-    rows = []
-    for case in cases:
-        truth = bench.truth(case)
-        true = truth.image[list(SHOWN_VIEWS)]
-        angles = [(case.yaw, case.pitch), *benchmark_heads.NOVEL_ANGLES]
-        labels = [f"{angles[view][0]:+.2f} {angles[view][1]:+.2f}" for view in SHOWN_VIEWS]
-        labels[0] = f"input {labels[0]}"
-        seen = truth.visible[list(SHOWN_VIEWS)][..., None]
-        hidden = np.where(seen, true, 0.4 * true + np.array([0.5, -0.6, -0.6], np.float32))
-        rows.append(
-            [(f"{case.name} {labels[0]}", true[0]), *zip(labels[1:], true[1:], strict=True)]
-            + [(f"hidden {label}", view) for label, view in zip(labels[1:], hidden[1:], strict=True)]
-        )
-        for method in methods:
-            made = _read_strip(bench.strip(case, method, seed))
-            errors = np.clip(ERROR_GAIN * np.abs(made - true) - 1, -1, 1)
-            row = [(f"{method}, {labels[0]}", made[0]), *zip(labels[1:], made[1:], strict=True)]
-            rows.append(row + [("error", view) for view in errors[1:]])
-    return images.contact_sheet(rows, _SHEET_WIDTH)
-
-
-def _read_strip(path: Path) -> np.ndarray:
-    """[len(SHOWN_VIEWS), H, W, 3] in [-1, 1]."""
-    strip = np.asarray(images.open_image(path), np.float32) / 127.5 - 1
-    return np.stack(np.split(strip, len(SHOWN_VIEWS), axis=1))
 
 
 def check_folder(out: Path) -> None:

@@ -1,10 +1,10 @@
-"""Times the reference PyTorch EG3D for tools/benchmarks/speed.py, which starts it under the peer's own interpreter.
+"""Times the reference PyTorch EG3D for tools/benchmarks/reference.py, which starts it under the peer's own interpreter.
 
     PYTHON tools/benchmarks/peer.py DIR
 
 DIR is a checkout of https://github.com/NVlabs/eg3d. Requests and replies are lines of JSON on stdin and stdout. The
 first request says how the network is built and where its weights are (`specification` and `export` in
-tools/benchmarks/speed.py); each later one names a step to time: "forward", "latent_step" or "tuning_step".
+tools/benchmarks/reference.py); each later one names a step to time: "forward", "latent_step" or "tuning_step".
 """
 
 from __future__ import annotations

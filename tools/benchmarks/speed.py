@@ -1,6 +1,6 @@
 """How fast is it, how near to what the machine can do, and how much faster than the reference?
 
-    python -m tools.benchmarks.speed --measure NAME [FLAG]...
+    python -m tools.benchmarks speed --measure NAME [FLAG]...
 
   forward       one picture of one head
   latent_step   a step of latent optimisation, on the input
@@ -16,7 +16,7 @@ Each prints a table and writes it, with all samples, to OUT/NAME.json. Times are
 products and convolutions, the peak is that of a matrix product measured here in the same precision. --peer DIR is a
 checkout of https://github.com/NVlabs/eg3d: it takes the same step with the same weights, turn by turn with ours.
 
-    python -m tools.benchmarks.speed --measure forward --generator random:ffhq512-128 --peer DIR
+    python -m tools.benchmarks speed --measure forward --generator random:ffhq512-128 --peer DIR
 
 Exit codes: 0 done, 2 bad input or usage.
 """
@@ -27,11 +27,7 @@ import contextlib
 import dataclasses
 import functools
 import json
-import math
 import os
-import re
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -43,12 +39,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.extend.core import jaxprs_in_params
 
 from pmv_jax import cameras, images
+from pmv_jax.batch import memory
 from pmv_jax.batch import slots as batch
 from pmv_jax.cameras import paths as camera_paths
-from pmv_jax.checkpoints import eg3d as eg3d_import
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline import heap
@@ -62,11 +57,11 @@ from pmv_jax.inversion.result import load_inversion
 from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator, initialise
 from pmv_jax.results.writing import peak_memory_bytes
+from tools.benchmarks.reference import RATE, Peer
+from tools.benchmarks.timing import Program, Row, cell, compiled, count_flops, matmul_peak, table
 
 RANDOM = {"random:ffhq512-128": GeneratorConfig()}
 WARP_SIZE = 512
-_RATE = 1e-6  # of the steps that are timed: small, so that random weights stay finite
-_PEAK_SIZE = 4096  # of the matrix product that measures the machine; of a CPU half of it is enough
 
 FLAGS = Flags()
 _MEASURE = FLAGS.string("measure", None, "What to measure; see above. Required.")
@@ -91,77 +86,6 @@ _CONFIG = FLAGS.config()
 _SET = FLAGS.changes()
 _OUT = FLAGS.out()
 _SEED = FLAGS.seed()
-
-Row = dict[str, Any]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Timing
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass
-class Program:
-    """A compiled function that takes `state` and `fixed` and returns the next state, first of its results.
-
-    Attributes:
-      flops: of one call, None where not counted.
-      units: how many steps or frames one call is.
-    """
-
-    call: Callable[..., Any]
-    state: Any
-    fixed: tuple[Any, ...]
-    compile_seconds: float
-    memory_bytes: int
-    flops: float | None
-    units: int = 1
-
-    def run(self) -> float:
-        """Seconds for one unit."""
-        begun = time.perf_counter()
-        self.state = jax.block_until_ready(self.call(self.state, *self.fixed))[0]
-        return (time.perf_counter() - begun) / self.units
-
-
-def compiled(function: Callable[..., Any], state: Any, *fixed: Any, **options: Any) -> Program:
-    """Compiles `jit(function)`; `options` are attributes of the program."""
-    begun = time.perf_counter()
-    call = function.lower(state, *fixed).compile()
-    seconds = time.perf_counter() - begun
-    need = call.memory_analysis()
-    memory = need.argument_size_in_bytes + need.output_size_in_bytes + need.temp_size_in_bytes
-    return Program(call, state, fixed, seconds, memory - need.alias_size_in_bytes, **options)
-
-
-def count_flops(function: Callable[..., Any], *args: Any) -> float:
-    """FLOPs of matrix products and convolutions, what is computed twice counted twice. XLA's own count takes the body
-    of a loop once, whatever its length, and counts nothing where it calls a library."""
-    return _flops(jax.make_jaxpr(function)(*args).jaxpr)
-
-
-def _flops(jaxpr: Any) -> float:
-    total = 0.0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            ((contracted, _), _), operand = equation.params["dimension_numbers"], equation.invars[0].aval
-            total += 2.0 * equation.outvars[0].aval.size * math.prod(operand.shape[axis] for axis in contracted)
-        elif equation.primitive.name == "conv_general_dilated":
-            kernel, axes = equation.invars[1].aval, equation.params["dimension_numbers"].rhs_spec
-            total += 2.0 * equation.outvars[0].aval.size * kernel.size / kernel.shape[axes[0]]
-        else:
-            parts = [_flops(part) for part in jaxprs_in_params(equation.params)]
-            together = max if "branches" in equation.params else sum  # of branches one runs
-            total += equation.params.get("length", 1) * together([0.0, *parts])
-    return total
-
-
-def matmul_peak(dtype: jnp.dtype) -> float:
-    """FLOP/s of a square matrix product, the best of five."""
-    size = _PEAK_SIZE // (2 if jax.default_backend() == "cpu" else 1)
-    a = jnp.full((size, size), 0.5, dtype)
-    product = compiled(jax.jit(lambda a, b: (a @ b,)), a, a, flops=2.0 * size**3)
-    return product.flops / min(product.run() for _ in range(6))
 
 
 def timed(name: str, program: Program, peak: float | None, peer: Peer | None = None, step: str = "") -> Row:
@@ -190,123 +114,6 @@ def timed(name: str, program: Program, peak: float | None, peer: Peer | None = N
         row |= {"peer GB": peer.peak_bytes / 1e9, "times faster": row["peer seconds"] / row["seconds"]}
         row |= {"peer samples": theirs}
     return row
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The reference
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-class Peer:
-    """The reference PyTorch EG3D in a process of its own, with the same weights."""
-
-    def __init__(self, directory: str, python: str, case: Case, views: int) -> None:
-        path = Path(directory)
-        if not any((root / "training" / "triplane.py").is_file() for root in (path, path / "eg3d")):
-            raise InputError(f"--peer {path}: no checkout of EG3D; git clone https://github.com/NVlabs/eg3d")
-        if shutil.which(python) is None:
-            raise InputError(f"--peer_python {python}: no such program; give a Python that has torch")
-        request = specification(case.generator.config)
-        self.peak_bytes = 0
-        self._folder = tempfile.TemporaryDirectory()
-        arrays = Path(self._folder.name, "arrays.npz")
-        target = np.asarray(case.views.images[0]).transpose(2, 0, 1)
-        views = {"_ws": case.ws[None], "_cameras": case.views.cameras[: 1 + views], "_target": target}
-        np.savez(arrays, **export(case.generator.variables), **{k: np.asarray(v) for k, v in views.items()})
-        request |= {"arrays": str(arrays), "image": str(Path(self._folder.name, "image.npy")), "rate": _RATE}
-        request |= {"tf32": _PRECISION.value != "float32"}
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        script = Path(__file__).with_name("peer.py")
-        self._process = subprocess.Popen(
-            [python, str(script), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True, env=environment,
-        )  # fmt: skip
-        self._ask(request)
-
-    def run(self, step: str) -> dict[str, Any]:
-        """Seconds, and the result, of a step."""
-        reply = self._ask({"step": step})
-        self.peak_bytes = reply["peak_bytes"]
-        return reply
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-        self._folder.cleanup()
-
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            reply = json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):
-            reply = {"error": "it ended without a word"}
-        if "error" in reply:
-            needs = "--peer_python needs torch, requests and scipy"
-            raise InputError(f"--peer: the reference fails ({reply['error']}); {needs}")
-        return reply
-
-
-def specification(config: GeneratorConfig) -> dict[str, Any]:
-    """EG3D's own settings for a generator, the inverse of `eg3d_import.generator_config`.
-
-    Raises:
-      InputError: EG3D's classes cannot build it.
-    """
-    rendering, sr, backbone = config.rendering, config.superresolution, config.backbone
-    auto = rendering.ray_start is None
-    spec = {
-        "init": {
-            **{"z_dim": config.z_dim, "c_dim": config.c_dim, "w_dim": config.w_dim, "img_channels": 3},
-            "img_resolution": config.image_resolution,
-            "sr_num_fp16_res": 4 if sr.conv_clamp else 0,
-            "mapping_kwargs": {"num_layers": config.mapping.num_layers, "lr_multiplier": config.mapping.lr_multiplier},
-            "channel_base": backbone.channel_base,
-            "channel_max": backbone.channel_max,
-            "conv_clamp": backbone.conv_clamp,
-        },
-        "rendering_kwargs": {
-            "disparity_space_sampling": rendering.disparity_sampling,
-            "clamp_mode": "softplus",
-            "c_gen_conditioning_zero": config.mapping.zero_conditioning,
-            "c_scale": config.mapping.conditioning_scale,
-            "superresolution_noise_mode": sr.noise_mode,
-            "decoder_lr_mul": config.decoder.lr_multiplier,
-            "sr_antialias": sr.antialias,
-            "depth_resolution": rendering.coarse_samples,
-            "depth_resolution_importance": rendering.fine_samples,
-            "ray_start": "auto" if auto else rendering.ray_start,
-            "ray_end": "auto" if auto else rendering.ray_end,
-            "box_warp": rendering.box_size,
-            "white_back": rendering.white_background,
-            "avg_camera_radius": config.camera_radius,
-            "avg_camera_pivot": list(config.camera_pivot),
-        },
-        "neural_rendering_resolution": rendering.neural_resolution,
-    }
-    for name in eg3d_import._SUPERRESOLUTION:
-        spec["rendering_kwargs"]["superresolution_module"] = f"training.superresolution.{name}"
-        with contextlib.suppress(InputError):
-            state = eg3d_import.Eg3dState(
-                "--peer", spec["init"], spec["rendering_kwargs"], rendering.neural_resolution, {}
-            )
-            found = eg3d_import.generator_config(state, rendering.plane_axes)
-            same = {"camera_focal": config.camera_focal, "compute_dtype": config.compute_dtype}
-            official = rendering.plane_axes == eg3d_import.OFFICIAL_PLANE_AXES
-            if official and dataclasses.replace(found, **same) == config:
-                return spec
-    raise InputError("--peer: EG3D's own classes cannot build this generator; try --generator random:ffhq512-128")
-
-
-def export(variables: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Flax variables as EG3D's state dict, the inverse of `eg3d_import.to_variables`."""
-    tensors = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        names = [key.key for key in path][1:]  # the first is Flax's collection
-        order = eg3d_import._torch_order(names[-1], leaf.ndim)
-        name = re.sub(r"\.net_(\d+)\.", r".net.\1.", ".".join(names))
-        tensors[name] = np.array(np.asarray(leaf).transpose(np.argsort(order)), order="C")
-    return tensors
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -367,7 +174,7 @@ def forward_program(case: Case) -> Program:
 def step_program(case: Case, extra_views: int, *, weights: bool, steps: int) -> Program:
     """`view_fitting.run` as the stages of an inversion call it."""
     plan = view_fitting.plan(
-        steps, **{"weights_rate" if weights else "code_rate": _RATE}, extra_views=extra_views, view_weight=1.0
+        steps, **{"weights_rate" if weights else "code_rate": RATE}, extra_views=extra_views, view_weight=1.0
     )
     config = recipe(_CONFIG.value, _SET.value)
     tuned = tuned_weights.start(case.generator.params, config.weights)
@@ -493,7 +300,7 @@ def measure_batch(peak: float) -> list[Row]:
         compile_seconds = _invert_together(generator, dataclasses.replace(config, **short), int(count))
         seconds = _invert_together(generator, config, int(count))
         row = {"what": f"{count} at a time", "seconds": seconds, "compile": compile_seconds}
-        row["GB"] = batch.memory(generator, config, int(count)) / 1e9
+        row["GB"] = memory.needed(generator, config, int(count)) / 1e9
         rows.append(row | {"images an hour": 3600 * int(count) / seconds})
     return rows
 
@@ -534,25 +341,12 @@ def _peer(case: Case, views: int) -> Iterator[Peer | None]:
     if _PEER.value is None:
         yield None
         return
-    peer = Peer(_PEER.value, _PEER_PYTHON.value, case, views)
+    fitted = jax.tree.map(lambda x: x[: 1 + views], case.views)
+    peer = Peer(_PEER.value, _PEER_PYTHON.value, case.generator, case.ws, fitted, _PRECISION.value != "float32")
     try:
         yield peer
     finally:
         peer.close()
-
-
-def table(rows: list[Row]) -> str:
-    """Text with a column for each name that a row has, samples left out."""
-    names = [name for name in dict.fromkeys(name for row in rows for name in row) if "samples" not in name]
-    cells = [names] + [["" if row.get(name) is None else _cell(name, row[name]) for name in names] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
-
-
-def _cell(name: str, value: Any) -> str:
-    if name == "of peak":
-        return f"{100 * value:.0f} %"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 @command(FLAGS)
@@ -583,7 +377,7 @@ def main() -> None:
         "matmul peak, TFLOP/s": peak / 1e12 or None,
         "peak memory, GB": peak_memory_bytes() / 1e9,
     }
-    print("\n".join(f"{key}: {_cell(key, value)}" for key, value in about.items() if value is not None))
+    print("\n".join(f"{key}: {cell(key, value)}" for key, value in about.items() if value is not None))
     print(table(rows))
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")

@@ -41,7 +41,7 @@ class Stage:
 
 RECIPE = (
     Stage("rays", 1300, 8e-3, 64, heads=8, views=2, rays=128),
-    Stage("images", 500, 2e-3, 128, heads=4, views=2, rays=32 * 32, images=True, guided=16),
+    Stage("images", 1200, 2e-3, 128, heads=4, views=2, rays=32 * 32, images=True, guided=16),
     Stage(
         "surface",
         None,

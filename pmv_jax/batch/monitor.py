@@ -1,0 +1,77 @@
+"""How far a job is: a bar on the screen, and scalars as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from tqdm import tqdm
+
+from pmv_jax.inversion import pipeline
+
+
+class Monitor:
+    """Progress bar and log of a job."""
+
+    def __init__(self, total: int, log_directory: str | None) -> None:
+        """total: images to be done, of this process and from now on."""
+        self._shares: dict[str, float] = {}  # of the running images, how much of each is done
+        self._done, self._failed = 0, 0
+        self._begun = time.monotonic()
+        pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs no animation
+        form = "{desc}{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
+        self._bar = tqdm(total=total, bar_format=form, mininterval=pause)
+        self._log = None
+        if log_directory is not None:
+            folder = epath.Path(log_directory)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._log = (folder / f"scalars-{jax.process_index()}.jsonl").open("a")
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._show()
+        self._bar.close()
+        if self._log is not None:
+            self._log.close()
+
+    def watch(self, name: str, steps: int) -> pipeline.Progress:
+        """A callback for an image of so many steps."""
+        before = {"": 0}
+
+        def progress(stage: str, done: int, total: int, loss: float) -> None:
+            before[stage] = done
+            self._shares[name] = min(1.0, sum(before.values()) / max(steps, 1))
+            if np.isfinite(loss):
+                self._write(image=name, stage=stage, step=done, loss=loss)
+            self._show()
+
+        return progress
+
+    def finish(self, name: str, failed: bool = False) -> None:
+        """An image is done, or has failed."""
+        self._shares.pop(name, None)
+        self._done += 1
+        self._failed += failed
+        rate = self._done / (time.monotonic() - self._begun)
+        self._write(image=name, failed=failed, images_done=self._done, images_per_hour=3600 * rate)
+        self._show()
+
+    def _show(self) -> None:
+        at = self._done + sum(self._shares.values())
+        rate = 3600 * at / max(time.monotonic() - self._begun, 1e-9)
+        failed = f", {self._failed} failed" if self._failed else ""
+        text = f"{self._done} of {self._bar.total} images, {rate:.1f} an hour{failed}"
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(at - self._bar.n)
+
+    def _write(self, **values: Any) -> None:
+        if self._log is not None:
+            self._log.write(json.dumps({"time": round(time.time(), 3), **values}) + "\n")
+            self._log.flush()

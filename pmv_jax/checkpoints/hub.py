@@ -1,0 +1,53 @@
+"""Generators by name from the Hugging Face Hub: `hf://user/name`, or `hf://user/name@revision`.
+
+A repository there holds what `save_generator` writes. It is fetched once by huggingface_hub, which the extra
+`pmv_jax[hub]` installs and which keeps it in its own cache; HF_HUB_OFFLINE=1 uses what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from pathlib import Path
+
+from pmv_jax.errors import InputError
+
+SCHEME = "hf://"
+_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_FILES = ["generator.json", "variables/*"]  # nothing else of a repository is fetched
+
+
+def local_directory(name: str | Path) -> Path:
+    """The directory of a generator: the name itself, or where `hf://user/name[@revision]` was fetched to.
+
+    The licence that a fetched generator.json states is shown as a warning.
+
+    Raises:
+      InputError: the name has another form, huggingface_hub is not installed, or it cannot fetch the repository.
+    """
+    if not str(name).startswith(SCHEME):
+        return Path(name)
+    match = _NAME.fullmatch(str(name).removeprefix(SCHEME))
+    if match is None:
+        raise InputError(f"{name}: is no name on the hub; write hf://user/name or hf://user/name@revision")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise InputError(f"{name}: fetching it needs huggingface_hub; pip install 'pmv_jax[hub]'") from error
+    try:
+        fetched = snapshot_download(match["repository"], revision=match["revision"], allow_patterns=_FILES)
+    except Exception as error:  # the network's, the hub's and the disk's errors have no type in common
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{name}: cannot be fetched ({reason[:200]}); check the name and the network") from error
+    warnings.warn(f"{name}: licence: {_licence(Path(fetched))}", stacklevel=2)
+    return Path(fetched)
+
+
+def _licence(directory: Path) -> str:
+    """What generator.json says of it; `load_generator` is who complains of files that are missing or damaged."""
+    try:
+        licence = json.loads((directory / "generator.json").read_text())["provenance"]["licence"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "not stated in generator.json; ask whoever published it"
+    return " ".join(str(licence).split())[:500]
