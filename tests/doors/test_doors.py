@@ -55,7 +55,7 @@ def test_importing_registers_no_flags_and_commands_start_without_jax():
     imports = "; ".join(f"import pmv_jax.commands.{name}" for name in COMMANDS)
     python("-c", f"import sys; {imports}; assert not {{'jax', 'flax', 'optax', 'orbax'}} & set(sys.modules)")
     everything = "import pmv_jax.batch.job, pmv_jax.viewer.server, pmv_jax.edits.texture"
-    before = "from absl import flags; import absl.logging, jax, orbax.checkpoint; known = set(flags.FLAGS)"
+    before = "from absl import flags; import absl.logging, chex, jax, orbax.checkpoint; known = set(flags.FLAGS)"
     python("-c", f"{before}; {everything}; {imports}; assert set(flags.FLAGS) == known, set(flags.FLAGS) - known")
 
 

@@ -109,7 +109,7 @@ def test_help(tmp_path):
 
 SHORT = (
     "latent.steps=4", "tuning.steps=4", "joint.steps=4", "pseudo_views.count=2",
-    "camera.heads=4", "camera.refine_heads=4", "camera.views=2", "camera.resolution=16", "loss.perceptual=none",
+    "camera.heads=4", "camera.refine_heads=4", "camera.resolution=16", "loss.perceptual=none",
 )  # fmt: skip
 FILES = (
     "input.png reconstruction.png views.png orbit.mp4 depth.png depth.npy report.html config.json metrics.json "
