@@ -39,7 +39,7 @@ class Warp(NamedTuple):
 def warp_to_view(
     image: Array, z_depth: Array, camera: Array, target_z_depth: Array, target_camera: Array
 ) -> tuple[Array, Array]:
-    """Colour [H, W, 3] and visibility [H, W] of `warp`, which see."""
+    """Colour [H, W, 3] and visibility [H, W] of `warp`, where arguments and returns are described."""
     return warp(image, z_depth, camera, target_z_depth, target_camera)[:2]
 
 

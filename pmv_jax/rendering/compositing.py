@@ -9,7 +9,7 @@ from jax import Array, lax
 from pmv_jax.rendering import sampling
 
 
-def weights(densities: Array, distances: Array) -> Array:
+def render_weights_from_density(densities: Array, distances: Array) -> Array:
     """Compositing weights [R, S - 1] of the intervals between samples.
 
     Args:
@@ -47,7 +47,7 @@ def integrate(
 ) -> tuple[Array, Array]:
     """`composite` of some rays of an image: their distances are not clamped yet, and infinite where a ray is empty."""
     places, densities, distances = _sorted(densities, distances)
-    w = weights(densities, distances)
+    w = render_weights_from_density(densities, distances)
     total = w.sum(axis=-1)
     # An interval has the mean colour of its two ends, so a sample counts half of each interval beside it. To
     # bring these few numbers into the samples' order is cheaper than to sort the colours.
@@ -69,7 +69,7 @@ def median_distance(densities: Array, distances: Array) -> Array:
     the median does not. An empty ray has its largest sample distance.
     """
     _, densities, distances = _sorted(densities, distances)
-    w = weights(densities, distances)
+    w = render_weights_from_density(densities, distances)
     collected = jnp.cumsum(w, axis=-1)
     half = 0.5 * collected[:, -1:]
     index = jnp.argmax(collected >= half, axis=-1, keepdims=True)

@@ -46,8 +46,13 @@ def stratified(start: Array, end: Array, count: int, *, disparity: bool = False,
     return start + position * (end - start)
 
 
-def importance(distances: Array, weights: Array, count: int, key: Array | None = None, eps: float = 1e-5) -> Array:
-    """Draws `count` distances from the piecewise-constant density of compositing weights (EG3D `sample_importance`).
+def uniforms(rays: int, count: int, key: Array | None = None) -> Array:
+    """Numbers in [0, 1) for `importance`: [rays, count] random ones, or (k + 0.5) / count [count] without a key."""
+    return (jnp.arange(count) + 0.5) / count if key is None else jax.random.uniform(key, (rays, count))
+
+
+def importance(distances: Array, weights: Array, u: Array, eps: float = 1e-5) -> Array:
+    """Draws distances from the piecewise-constant density of compositing weights (EG3D `sample_importance`).
 
     Weights are widened by a running maximum and mean and lifted by 0.01. The last interval is never drawn from: the
     reference's inverse CDF stops one short, and parity keeps it.
@@ -55,7 +60,7 @@ def importance(distances: Array, weights: Array, count: int, key: Array | None =
     Args:
       distances: [R, S] of the coarse samples.
       weights: [R, S - 1] of the intervals between them.
-      key: uniform draws; None takes (k + 0.5) / count.
+      u: [count] or [R, count] in [0, 1), of `uniforms`.
 
     Returns:
       [R, count], without gradient.
@@ -68,8 +73,7 @@ def importance(distances: Array, weights: Array, count: int, key: Array | None =
     density = smooth[:, 1:-1] + eps
     density = density / density.sum(axis=-1, keepdims=True)
     cdf = jnp.pad(jnp.cumsum(density, axis=-1), ((0, 0), (1, 0)))
-    shape = (distances.shape[0], count)
-    u = jnp.broadcast_to((jnp.arange(count) + 0.5) / count, shape) if key is None else jax.random.uniform(key, shape)
+    u = jnp.broadcast_to(u, (distances.shape[0], u.shape[-1]))
     above = jnp.sum(cdf[:, None, :] <= u[:, :, None], axis=-1)
     below = jnp.maximum(above - 1, 0)
     above = jnp.minimum(above, density.shape[-1])

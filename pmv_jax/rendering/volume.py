@@ -45,11 +45,12 @@ def render_rays(
     coarse_key, fine_key = (None, None) if key is None else jax.random.split(key)
     coarse = _coarse(origins, directions, config, coarse_key)
 
-    def render(origins: Array, directions: Array, coarse: Array, key: Array | None) -> tuple[Array, Array]:
-        samples = _sample(field, origins, directions, coarse, config, key)
+    def render(origins: Array, directions: Array, coarse: Array, u: Array) -> tuple[Array, Array]:
+        samples = _sample(field, origins, directions, coarse, u)
         return compositing.integrate(*samples, white_background=config.white_background)
 
-    colour, distance = _in_groups(render, origins, directions, coarse, config, fine_key, at_once)
+    u = sampling.uniforms(len(coarse), config.fine_samples, fine_key)
+    colour, distance = _over_ray_groups(render, origins, directions, coarse, u, at_once)
     return colour, jnp.clip(distance, coarse.min(), coarse.max())  # fine samples lie between coarse ones
 
 
@@ -58,11 +59,12 @@ def median_distance(
 ) -> Array:
     """Where rays meet the surface [R], see `compositing.median_distance`; arguments as of `render_rays`."""
 
-    def find(*group: Array | None) -> Array:
-        *rays, key = group
-        return compositing.median_distance(*_sample(field, *rays, config, key)[1:])
+    def find(*group: Array) -> Array:
+        return compositing.median_distance(*_sample(field, *group)[1:])
 
-    return _in_groups(find, origins, directions, _coarse(origins, directions, config, None), config, None, at_once)
+    coarse = _coarse(origins, directions, config, None)
+    u = sampling.uniforms(len(coarse), config.fine_samples)
+    return _over_ray_groups(find, origins, directions, coarse, u, at_once)
 
 
 def _coarse(origins: Array, directions: Array, config: RenderingConfig, key: Array | None) -> Array:
@@ -74,14 +76,13 @@ def _coarse(origins: Array, directions: Array, config: RenderingConfig, key: Arr
     return sampling.stratified(start, end, config.coarse_samples, disparity=config.disparity_sampling, key=key)
 
 
-def _sample(
-    field: Field, origins: Array, directions: Array, distances: Array, config: RenderingConfig, key: Array | None
-) -> tuple[Array, Array, Array]:
-    """Colours, densities and distances of all samples of rays with their coarse ones [R, S]."""
+def _sample(field: Field, origins: Array, directions: Array, distances: Array, u: Array) -> tuple[Array, Array, Array]:
+    """Colours, densities and distances of all samples of rays with their coarse ones [R, S]; the fine ones are drawn
+    with the uniform numbers u [..., F], see `sampling.importance`."""
     colours, densities = field(_points(origins, directions, distances))
-    if config.fine_samples:
-        weights = compositing.weights(densities, distances)
-        fine = sampling.importance(distances, weights, config.fine_samples, key)
+    if u.shape[-1]:
+        weights = compositing.render_weights_from_density(densities, distances)
+        fine = sampling.importance(distances, weights, u)
         fine_colours, fine_densities = field(_points(origins, directions, fine))
         distances = jnp.concatenate([distances, fine], axis=1)
         densities = jnp.concatenate([densities, fine_densities], axis=1)
@@ -89,28 +90,24 @@ def _sample(
     return colours, densities, distances
 
 
-def _in_groups(
-    render: Callable[..., Any],
-    origins: Array,
-    directions: Array,
-    coarse: Array,
-    config: RenderingConfig,
-    key: Array | None,
-    at_once: int,
+def _over_ray_groups(
+    render: Callable[..., Any], origins: Array, directions: Array, coarse: Array, u: Array, at_once: int
 ) -> Any:
-    """Calls `render(origins, directions, coarse, key)` for a group of rays after the other. The gradient computes a
-    group anew, but for what a field has named FEATURES."""
+    """Calls `render(origins, directions, coarse, u)` for a group of rays after the other. The gradient computes a
+    group anew, but for what a field has named FEATURES. How rays are grouped changes no number of a ray."""
     rays = len(coarse)
-    size = 2 ** int(math.log2(max(1, at_once // (config.coarse_samples + config.fine_samples))))
+    size = 2 ** int(math.log2(max(1, at_once // (coarse.shape[1] + u.shape[-1]))))
     count = -(-rays // size)
     if count == 1:
-        return render(origins, directions, coarse, key)
+        return render(origins, directions, coarse, u)
     pad = lambda x: jnp.pad(x, ((0, count * size - rays), (0, 0)), mode="edge")  # noqa: E731
-    groups = [pad(x).reshape(count, size, -1) for x in (origins, directions, coarse)]
-    keys = None if key is None else jax.random.split(key, count)
+    group = lambda x: pad(x).reshape(count, size, -1)  # noqa: E731
+    of_rays = [origins, directions, coarse, *([u] if u.ndim == 2 else [])]
+    shared = () if u.ndim == 2 else (u,)  # the same numbers for all rays
     policy = jax.checkpoint_policies.save_only_these_names(FEATURES)
-    one = jax.checkpoint(lambda group: render(*group), prevent_cse=False, policy=policy)
-    return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[:rays], jax.lax.map(one, (*groups, keys)))
+    one = jax.checkpoint(lambda group: render(*group, *shared), prevent_cse=False, policy=policy)
+    results = jax.lax.map(one, tuple(map(group, of_rays)))
+    return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[:rays], results)
 
 
 def _points(origins: Array, directions: Array, distances: Array) -> Array:

@@ -45,7 +45,7 @@ class Space:
 
 
 def open_space(out: epath.Path, request: Mapping[str, Any], force: bool) -> Space:
-    """For an image whose result is to be `out`. State of the same request is gone on with, other state is dropped."""
+    """For an image whose result is to be `out`. State of the same request is continued from; other state is dropped."""
     stack = contextlib.ExitStack()
     if not _is_remote(out):
         try:

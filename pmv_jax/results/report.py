@@ -231,8 +231,9 @@ def _mesh_data(mesh: Mesh) -> dict[str, Any]:
 
 
 def _curves(losses: dict[str, np.ndarray]) -> list[str]:
-    """Loss curves, an SVG element for each stage, lines and text in the page's colour of text."""
-    return [_curve(name.replace("_", " "), values) for name, values in losses.items() if len(values)]
+    """Loss curves, an SVG element for each stage, lines and text in the page's colour of text; of a stage of one step
+    there is no curve to draw."""
+    return [_curve(name.replace("_", " "), values) for name, values in losses.items() if len(values) > 1]
 
 
 def _curve(name: str, values: np.ndarray) -> str:

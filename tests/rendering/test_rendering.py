@@ -49,7 +49,7 @@ def test_a_slab_of_constant_density_obeys_beer_and_lambert(white):
 
 def test_weights_are_a_share_of_the_light(rng):
     densities = rng.normal(0, 5, (50, 20)).astype(np.float32)
-    weights = compositing.weights(densities, np.cumsum(rng.random((50, 20), np.float32), axis=1))
+    weights = compositing.render_weights_from_density(densities, np.cumsum(rng.random((50, 20), np.float32), axis=1))
     assert weights.shape == (50, 19) and weights.min() >= 0 and weights.sum(axis=1).max() <= 1 + 1e-6
 
 
@@ -165,14 +165,17 @@ def test_an_opaque_wall_is_seen_where_it_stands(rng, config, seed):
         assert np.abs(median - expected).max() < spacing
 
 
-def test_groups_of_rays_are_the_rays_of_one_image(rng):
+@pytest.mark.parametrize("seed", [None, 0])
+def test_groups_of_rays_are_the_rays_of_one_image(rng, seed):
+    """However many they are, random samples included."""
     origins, directions = rays_from_the_front(rng, 37)
-    whole = volume.render_rays(wall, origins, directions, AUTO), volume.median_distance(wall, origins, directions, AUTO)
-    parts = (
-        volume.render_rays(wall, origins, directions, AUTO, at_once=640),
-        volume.median_distance(wall, origins, directions, AUTO, at_once=640),
+    key = None if seed is None else jax.random.key(seed)
+    whole, two, ten = (
+        volume.render_rays(wall, origins, directions, AUTO, key, at_once=at_once) for at_once in (10**6, 1280, 256)
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), parts, whole)
+    jax.tree.map(lambda a, b, c: np.testing.assert_allclose((b, c), (a, a), atol=1e-6), whole, two, ten)
+    parts = volume.median_distance(wall, origins, directions, AUTO, at_once=640)
+    np.testing.assert_allclose(parts, volume.median_distance(wall, origins, directions, AUTO), atol=1e-6)
 
 
 def test_gradients_of_empty_rays_are_finite(rng):
@@ -208,7 +211,7 @@ def test_images_are_rendered_independently(rng):
 
 box_bounds = jax.jit(sampling.box_bounds)
 stratified = jax.jit(sampling.stratified, static_argnames=("count", "disparity"))
-importance = jax.jit(sampling.importance, static_argnames="count")
+importance = jax.jit(sampling.importance)
 
 
 def test_box_bounds_agree_with_walking_along_the_ray(rng):
@@ -274,7 +277,7 @@ def coarse(rng):
 def test_importance_samples_are_where_the_weight_is(coarse):
     distances, weights = coarse
     for key in (None, jax.random.key(0)):
-        fine = np.asarray(importance(distances, weights, count=200, key=key))
+        fine = np.asarray(importance(distances, weights, sampling.uniforms(len(distances), 200, key)))
         for ray in range(8):
             peak = 5 + ray  # widened by an interval to either side, and moved by half of one
             low, high = distances[ray, peak - 2], distances[ray, peak + 2]
@@ -283,7 +286,7 @@ def test_importance_samples_are_where_the_weight_is(coarse):
 
 def test_importance_samples_invert_the_distribution(coarse):
     distances, weights = coarse
-    fine = np.asarray(importance(distances, weights, count=50))
+    fine = np.asarray(importance(distances, weights, sampling.uniforms(len(distances), 50)))
     assert (np.diff(fine) >= 0).all()
     middles = 0.5 * (distances[:, 1:] + distances[:, :-1])
     assert (fine >= middles[:, :1]).all() and (fine <= middles[:, -2:-1]).all()
@@ -297,7 +300,9 @@ def test_importance_samples_invert_the_distribution(coarse):
 
 
 def test_importance_samples_carry_no_gradient(coarse):
-    gradients = jax.jit(jax.grad(lambda *args: sampling.importance(*args, 10).sum(), (0, 1)))(*coarse)
+    gradients = jax.jit(jax.grad(lambda *args: sampling.importance(*args, sampling.uniforms(4, 10)).sum(), (0, 1)))(
+        *coarse
+    )
     assert all((np.asarray(g) == 0).all() for g in gradients)
 
 

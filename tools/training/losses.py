@@ -155,7 +155,7 @@ def loss(
         distance_loss = jnp.minimum(jnp.abs(distance - surface), FARTHEST_OFF).mean()
     else:
         colour, distance_loss = jax.vmap(compositing.composite)(features, densities, distances)[0], 0.0
-    opacity = jax.vmap(compositing.weights)(densities, distances).sum(-1)
+    opacity = jax.vmap(compositing.render_weights_from_density)(densities, distances).sum(-1)
     near = jnp.abs(distances - surface[..., None]) < 0.02
     at_surface = jnp.abs(2 * features[..., :3] - 1 - truth.colour[:, :, None]).mean(-1)
     geometry = geometry_loss(densities, distances, surface, stage.margin)
