@@ -1,8 +1,8 @@
 """What the compilers of devices that are not here say of a program: seconds to compile, code, memory, collectives,
 FLOPs, and on TPUs an estimate of cycles, by line of source.
 
-    python -m tools.benchmarks.compile --target v5e:2x2 --generator random:ffhq512-128 --precision bfloat16
-    python -m tools.benchmarks.compile --target h100 --program render --json h100.json
+    python -m tools.benchmarks compile --target v5e:2x2 --generator random:ffhq512-128 --precision bfloat16
+    python -m tools.benchmarks compile --target h100 --program render --json h100.json
 
 Targets are `v5e:2x2`, `v6e:2x2`, `v5p:2x2x1` or any other shape, `h100` and `cpu`. TPUs need `pip install libtpu`, CUDA
 `pip install 'jax-cuda12-plugin[with-cuda]'`; no device. Run on the CPU (`JAX_PLATFORMS=cpu`).
