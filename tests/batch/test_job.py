@@ -265,7 +265,8 @@ def test_a_killed_job_goes_on_and_ends_the_same(studio, reference):
     assert not list((studio / "killed").rglob("*.partial"))
 
 
-@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
 def test_two_processes_share_the_work(studio, reference, devices):
     out = f"two_{devices}"
     texts = [end(process) for process in start_many(studio, out, 2, devices)]

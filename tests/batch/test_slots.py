@@ -162,6 +162,7 @@ t.assert_same(ended[7], t.alone(1, t.LONGER))
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_same_and_do_not_talk_to_each_other():
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "8"}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
