@@ -28,7 +28,7 @@ part() {  # NAME SECONDS COMMAND...
 measure() {  # NAME SECONDS WHAT FLAGS...
   local name=$1 seconds=$2 what=$3
   shift 3
-  part "$name" "$seconds" "$python" -m tools.benchmarks speed "$what" --repeat $repeat --out "$out/$name" "$@"
+  part "$name" "$seconds" "$python" -m tools.benchmarks speed --measure "$what" --repeat $repeat --out "$out/$name" "$@"
 }
 
 part device 20 "$python" -c "import jax; print(jax.__version__, jax.devices())"
