@@ -237,7 +237,7 @@ class Job:
             state.mkdir(exist_ok=True)
             for _ in range(item.attempt - 1):
                 config = _slower(config)
-            known = {"camera_guess": target.guess, "weights": target.weights}
+            known = {"camera_guess": target.guess, "weights": target.weights, "matte": target.matte}
             stages = pipeline.stages(target.image, target.camera, generator, config, **known)
             watch = self._monitor.watch(item.name, _steps(config, target))
             item.run = ImageRun(stages, config.seed, watch, state)
@@ -275,8 +275,8 @@ class Job:
     def _write(self, item: _Item) -> None:
         inversion = dataclasses.replace(item.run.result, stages=tuple(item.run.records))
         result = item.space.result
-        image, weights = item.target.image, item.target.weights
-        write_result(result, inversion, image, title=item.name, peak_memory=self._memory, weights=weights)
+        known = {"weights": item.target.weights, "matte": item.target.matte}
+        write_result(result, inversion, item.target.image, title=item.name, peak_memory=self._memory, **known)
         item.target.write_alignment(result, self._generator, inversion.camera)
         item.space.publish()
 

@@ -40,12 +40,14 @@ class Photograph:
       picture: mode RGB, or F in [0, 255].
       camera: [25]; None where it has to be found.
       config: the recipe with the entry's own settings.
+      mask: a picture of the same size, or the crop's, in which the head is white; None where nobody drew one.
     """
 
     entry: Entry
     picture: Image.Image
     camera: np.ndarray | None
     config: InversionConfig
+    mask: Image.Image | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Target:
       weights: [H, W] in [0, 1], 0 where the crop reaches beyond the photograph and is made up.
       guess: [25], near which the camera is; None where nothing is known of it.
       portrait: the face that was found; None where the picture was taken as it is.
+      matte: [H, W] in [0, 1], the share of each pixel that is head, hair or clothes; None where nobody says.
     """
 
     photograph: Photograph
@@ -64,6 +67,7 @@ class Target:
     weights: np.ndarray
     guess: np.ndarray | None
     portrait: Portrait | None
+    matte: np.ndarray | None = None
 
     @property
     def camera(self) -> np.ndarray | None:
@@ -77,6 +81,7 @@ class Target:
             "landmarks": None if self.portrait is None else self.portrait.landmarks.tolist(),
             "generator": generator,
             "config": to_dict(self.photograph.config),
+            **({} if self.matte is None else {"matte": hashlib.sha256(self.matte.tobytes()).hexdigest()}),
         }
 
     def write_alignment(self, directory: Path, generator: Any, camera: np.ndarray) -> None:
@@ -109,7 +114,7 @@ def read(entry: Entry, config: InversionConfig) -> Photograph:
         picture = open_image(path)
     if len(names) > 1:
         raise InputError(f"{' and '.join(names)} exclude each other; each says in its own way where the face is")
-    return Photograph(entry, picture, _camera(entry), config)
+    return Photograph(entry, picture, _camera(entry), config, None if entry.mask is None else _mask(entry.mask))
 
 
 def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) -> Target:
@@ -129,9 +134,48 @@ def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) 
         portrait = _find_face(entry, picture, family, photograph.config, force)
     if portrait is None:
         everywhere = np.ones((resolution, resolution), np.float32)
-        return Target(photograph, to_square(picture, resolution), everywhere, None, None)
-    weights = portrait.coverage(picture, resolution)
-    return Target(photograph, portrait.crop(picture, resolution), weights, portrait.pose.camera, portrait)
+        image, matte = to_square(picture, resolution), _matte(photograph, None, resolution)
+        return Target(photograph, image, everywhere, None, None, matte)
+    weights, matte = portrait.coverage(picture, resolution), _matte(photograph, portrait, resolution)
+    image, guess = portrait.crop(picture, resolution), portrait.pose.camera
+    return Target(photograph, image, weights, guess, portrait, matte)
+
+
+def _mask(path: str) -> Image.Image:
+    """A mask as it was drawn, mode F in [0, 255]."""
+    with _local(path) as file:
+        try:
+            mask = open_image(file).convert("F")
+        except InputError as error:
+            raise InputError(f"mask: {error}") from error
+    lowest, highest = mask.getextrema()
+    if lowest >= 128 or highest < 128:
+        colour = "black" if highest < 128 else "white"
+        raise InputError(f"mask {path}: is all {colour}; head, hair and clothes must be white, all else black")
+    return mask
+
+
+def _matte(photograph: Photograph, portrait: Portrait | None, resolution: int) -> np.ndarray | None:
+    """The mask [resolution, resolution] in [0, 1], cropped with its photograph, or as it is if it is the crop's own."""
+    mask, picture = photograph.mask, photograph.picture
+    if mask is None:
+        return None
+    if mask.size == picture.size:
+        cropped = to_square(mask, resolution) if portrait is None else portrait.crop(mask, resolution)
+    elif mask.size == (resolution, resolution):
+        cropped = to_square(mask, resolution)
+    else:
+        (width, height), (own_width, own_height) = mask.size, picture.size
+        raise InputError(
+            f"mask {photograph.entry.mask}: is {width}x{height} pixels; draw it on the photograph, which is "
+            f"{own_width}x{own_height}, or on its crop of {resolution}x{resolution}"
+        )
+    matte = (cropped[..., 0] + 1) / 2
+    if matte.max() < 0.5:
+        raise InputError(
+            f"mask {photograph.entry.mask}: is black all over the crop; make the head white that is inverted"
+        )
+    return matte
 
 
 def _camera(entry: Entry) -> np.ndarray | None:

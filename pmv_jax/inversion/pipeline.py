@@ -20,7 +20,7 @@ from jax import Array
 from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
 from pmv_jax.inversion import camera as camera_search
-from pmv_jax.inversion import latent, losses, pseudo_views, tuned_weights, tuning, view_fitting
+from pmv_jax.inversion import latent, losses, outline, pseudo_views, tuned_weights, tuning, view_fitting
 from pmv_jax.inversion.fit_stage import ViewFit
 from pmv_jax.inversion.image_run import ImageRun, Progress, StageRecord
 from pmv_jax.inversion.result import Inversion
@@ -32,6 +32,7 @@ Tree = Any
 METHOD: tuple[Stage, ...] = (
     camera_search.Search("camera"),
     camera_search.Refinement("camera_refinement"),
+    outline.FindBackdrop("backdrop"),
     ViewFit(
         "latent",
         settings=lambda recipe: recipe.latent,
@@ -70,6 +71,7 @@ def invert(
     camera_guess: np.ndarray | Array | None = None,
     method: Sequence[Stage] = METHOD,
     weights: np.ndarray | Array | None = None,
+    matte: np.ndarray | Array | None = None,
 ) -> Inversion:
     """Inverts one image.
 
@@ -86,13 +88,15 @@ def invert(
       method: the stages.
       weights: [H, W] in [0, 1], how far each pixel of the image is to be believed: those of weight 0 are neither fitted
         nor warped into pseudo-views, and say nothing of the camera. None is 1 everywhere.
+      matte: [H, W] in [0, 1], the share of each pixel that is head, hair or clothes: the head's geometry is held to its
+        outline, and no pseudo-view shows what lies on the wrong side of that. None where nobody says.
 
     Raises:
       InputError: an image or camera of the wrong size, or not finite; or the loss's network is not there.
       NumericalError: a loss became NaN or infinite.
     """
     config = InversionConfig() if config is None else config
-    course = stages(image, camera, generator, config, camera_guess, method, weights)
+    course = stages(image, camera, generator, config, camera_guess, method, weights, matte)
     inversion, records = _run(ImageRun(course, config.seed, progress, state_directory), generator)
     return dataclasses.replace(inversion, stages=records)
 
@@ -119,18 +123,20 @@ def stages(
     camera_guess: np.ndarray | Array | None = None,
     method: Sequence[Stage] = METHOD,
     weights: np.ndarray | Array | None = None,
+    matte: np.ndarray | Array | None = None,
 ) -> Coroutine[StageRequest, Tree, Inversion]:
     """The method as a coroutine: yields each fit it asks for, is sent the fitted variables, and returns the Inversion.
 
     Whoever drives it decides where and with how many others the fits are run. Arguments and errors: see `invert`.
     """
-    draft = _first_draft(image, camera, generator, config, camera_guess, weights)
+    draft = _first_draft(image, camera, generator, config, camera_guess, weights, matte)
     losses.load_network(config.loss)  # if its weights are not there, better now
     draft = yield from _course(draft, method)
     ws = view_fitting.w_plus(draft.code, generator)
     tuned = _merged(generator, draft.params)
-    found, made = np.asarray(draft.camera), draft.pseudo_views
-    return Inversion(tuned, np.asarray(ws), found, config, pseudo_views=made, tuned=draft.params)
+    found = np.asarray(draft.camera)
+    kept = {"pseudo_views": draft.pseudo_views, "head_limit": draft.head_limit, "tuned": draft.params}
+    return Inversion(tuned, np.asarray(ws), found, config, **kept)
 
 
 def _course(draft: Draft, method: Sequence[Stage]) -> Coroutine[StageRequest, Tree, Draft]:
@@ -146,14 +152,17 @@ def _first_draft(
     config: InversionConfig,
     camera_guess: np.ndarray | Array | None,
     weights: np.ndarray | Array | None = None,
+    matte: np.ndarray | Array | None = None,
 ) -> Draft:
     """What is known before the first stage. Raises InputError for images and cameras that cannot be used."""
     size = generator.config.image_resolution
     image = _checked("image", image, (size, size, 3))
     guess = None if camera_guess is None else _checked("camera_guess", camera_guess, (25,))
     believed = None if weights is None else _checked("weights", weights, (size, size))
+    head = None if matte is None else _checked("matte", matte, (size, size))
     untuned = tuned_weights.start(generator.params, config.weights)
-    draft = Draft(image, generator, config, untuned, params=untuned, weights=believed, camera_guess=guess)
+    known = {"weights": believed, "matte": head, "camera_guess": guess}
+    draft = Draft(image, generator, config, untuned, params=untuned, **known)
     return draft if camera is None else latent.at_average(draft, _checked("camera", camera, (25,)))
 
 
