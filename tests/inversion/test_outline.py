@@ -1,7 +1,5 @@
 """Head and backdrop: where the backdrop is found, what the outline's loss pulls at, and what may be warped."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +9,7 @@ from pmv_jax.config import PseudoViewConfig, override
 from pmv_jax.errors import InputError
 from pmv_jax.inversion import outline, pipeline, pseudo_views
 from pmv_jax.inversion.losses import Outline, outline_loss
-from tests import small_inversion
-from tests.small_inversion import CAMERA, SIZE, a_code, generator, picture
+from tests.small_inversion import CAMERA, RECIPE, SIZE, a_code, generator, picture
 
 SIDE = 24
 _Y, _X = np.mgrid[-1 : 1 : 1j * SIDE, -1 : 1 : 1j * SIDE]
@@ -66,6 +63,7 @@ def test_belief_ends_where_matte_and_surface_disagree():
     assert edge.any() and (share[:, 1:][edge] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_nothing_is_warped_across_the_outline():
     """With a surface that is backdrop all over, a matte that says head lets no pixel through; and the other way."""
@@ -84,23 +82,28 @@ def test_nothing_is_warped_across_the_outline():
 
 
 @pytest.mark.usefixtures("quick_compilation")
-def test_a_matte_has_its_part_in_an_inversion(monkeypatch):
-    """Where there is a backdrop and a weight; a matte of another size is refused."""
-    recipe = dataclasses.replace(
-        small_inversion.RECIPE, joint=dataclasses.replace(small_inversion.RECIPE.joint, steps=0)
-    )
-    matte = np.zeros((SIZE, SIZE), np.float32)
-    matte[8:, 8:24] = 1
+def test_stages_are_held_to_the_outline_of_a_matte(monkeypatch):
+    """Where there is a backdrop, and a weight in the recipe; what is made up is not held to it."""
+    matte, weights = np.zeros((2, SIZE, SIZE), np.float32)
+    matte[8:, 8:24], weights[:20] = 1, 1
 
-    def invert(**options):
-        return pipeline.invert(picture(), CAMERA, generator(), options.pop("config", recipe), **options)
+    def first(config=RECIPE, **options):
+        request = next(pipeline.stages(picture(), CAMERA, generator(), config, **options))
+        return request.own[0].outline, request.program
 
-    plain = invert()
+    def depth_is_limit(z_depth):
+        return np.full_like(z_depth, 2.5)
+
+    monkeypatch.setattr(outline, "head_limit", depth_is_limit)
+    held, program = first(matte=matte, weights=weights)
+    assert held.matte.shape == (1 + RECIPE.pseudo_views.count, 16, 16)
+    np.testing.assert_allclose(held.matte[0], matte.reshape(16, 2, 16, 2).mean((1, 3)), atol=0.3)
+    assert held.weight[0, 0].min() > 0.999 and held.weight[0, -1].max() == 0 and not held.weight[1:].any()
+    assert 2.5 <= held.limit[0].min() < 2.5 * 1.01 and held.limit[0, 0, 0] > held.limit[0, 8, 8]
+    plain, unheld = first()
+    assert plain is None and program != unheld
+    assert first(matte=matte, config=override(RECIPE, ["loss.outline_weight=0"]))[0] is None
     monkeypatch.setattr(outline, "head_limit", lambda z_depth: None)
-    np.testing.assert_array_equal(invert(matte=matte).ws, plain.ws)
-    monkeypatch.setattr(outline, "head_limit", lambda z_depth: np.float32(z_depth + 0.01))
-    assert np.abs(invert(matte=matte).ws - plain.ws).max() > 1e-4
-    without = override(recipe, ["loss.outline_weight=0"])
-    np.testing.assert_array_equal(invert(matte=matte, config=without).ws, plain.ws)
+    assert first(matte=matte)[0] is None
     with pytest.raises(InputError, match="matte of shape"):
-        invert(matte=matte[:16])
+        first(matte=matte[:16])
