@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
-import sys
 import time
 import warnings
 from collections import deque
@@ -66,7 +65,7 @@ def run(images: Manifest, out: str, generator_directory: Path, config: Inversion
     """Inverts what is missing, or this process's share of it.
 
     Returns:
-      The exit code: 0, or 3 if some images failed.
+      The exit code: 0, or 3 if some images failed, with `strict` as soon as one has.
 
     Raises:
       InputError: `out` has results of another generator or recipe; or the disk fails.
@@ -80,9 +79,16 @@ def run(images: Manifest, out: str, generator_directory: Path, config: Inversion
     todo = cluster.share([i for i, name in enumerate(images.names) if name not in done], len(images))
     generator = load_generator(generator_directory)
     job = Job(images, todo, directory, generator, str(generator_directory), config, options)
-    failed = job.run()
+    try:
+        failed = job.run()
+    except _StoppedByFailure:
+        return exit_codes.SOME_FAILED
     cluster.finish()
     return exit_codes.SOME_FAILED if failed else 0
+
+
+class _StoppedByFailure(Exception):
+    """An image has failed, and the job is `strict`."""
 
 
 @dataclasses.dataclass
@@ -297,7 +303,7 @@ class Job:
         warnings.warn(f"{item.name}: failed: {error}", stacklevel=2)
         if self._options.strict:
             self._summary.write()
-            sys.exit(exit_codes.SOME_FAILED)
+            raise _StoppedByFailure
 
     @contextlib.contextmanager
     def _stop_on_signals(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
-"""Generators by name from the Hugging Face Hub: `hf://user/name`, or `hf://user/name@revision`.
+"""Where generators lie, the demo one among them, and those of the Hugging Face Hub by name: `hf://user/name[@revision]`.
 
-A repository there holds what `save_generator` writes. It is fetched once by huggingface_hub, which the extra
+A repository of the hub holds what `save_generator` writes. It is fetched once by huggingface_hub, which the extra
 `pmv_jax[hub]` installs and which keeps it in its own cache; HF_HUB_OFFLINE=1 uses what is there.
 """
 
@@ -11,6 +11,7 @@ import re
 import warnings
 from pathlib import Path
 
+from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.errors import InputError
 
 SCHEME = "hf://"
@@ -18,14 +19,19 @@ _NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _FILES = ["generator.json", "variables/*"]  # nothing else of a repository is fetched
 
 
-def local_directory(name: str | Path) -> Path:
-    """The directory of a generator: the name itself, or where `hf://user/name[@revision]` was fetched to.
+def local_directory(name: str | Path | None) -> Path:
+    """The directory of a generator, on this machine.
 
-    The licence that a fetched generator.json states is shown as a warning.
+    Args:
+      name: the directory itself, or `hf://user/name[@revision]`, which is fetched, and the licence that its
+        generator.json states shown as a warning; None is the demo generator.
 
     Raises:
-      InputError: the name has another form, huggingface_hub is not installed, or it cannot fetch the repository.
+      InputError: the name has another form, huggingface_hub is not installed, or it cannot fetch the repository; or
+        this installation has no demo generator.
     """
+    if not name:
+        return default_generator_directory()
     if not str(name).startswith(SCHEME):
         return Path(name)
     match = _NAME.fullmatch(str(name).removeprefix(SCHEME))

@@ -24,7 +24,6 @@ from flax import traverse_util
 
 from pmv_jax import config as config_lib
 from pmv_jax.checkpoints import hub
-from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.config import GeneratorConfig
 from pmv_jax.errors import InputError, disk_problem
 from pmv_jax.models.generator import Generator, initialise
@@ -88,7 +87,7 @@ def load_generator(directory: str | Path | None = None) -> Generator:
       InputError: there is no generator in `directory`, or it is damaged, of another format version, or its variables
         are not those of the model that its config describes.
     """
-    directory = hub.local_directory(directory or default_generator_directory())
+    directory = hub.local_directory(directory)
     config = load_config(directory)
     try:
         shapes = variable_shapes(config)

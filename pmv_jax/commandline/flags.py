@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -28,7 +29,7 @@ LARGEST_SEED = 2**31 - 1
 
 
 class Flags:
-    """The flags of one command, `--help` among them. Each method but the last three defines one."""
+    """The flags of one command, `--help` among them. Each method but the last four defines one."""
 
     def __init__(self) -> None:
         self._values = FlagValues()
@@ -124,6 +125,10 @@ class Flags:
         """Names of the flags that the command line had."""
         return [name for name in self._values if self._values[name].present]
 
+    def knows(self, name: str) -> bool:
+        """Whether the command has a flag of this name."""
+        return name in self._values
+
     def help_text(self, description: str) -> str:
         shown = {self._values[name].name: self._values[name] for name in self._values}  # a short name is a second one
         width = max(map(len, shown)) + 6
@@ -138,3 +143,22 @@ class Flags:
 def recipe(config: str | None, changes: Sequence[str]) -> InversionConfig:
     """What `--config` and `--set` say; raises InputError where they say nothing possible."""
     return override(load_recipe(config) if config else InversionConfig(), changes)
+
+
+def inversion_directory(given: str | None) -> Path:
+    """What `--inversion` says; raises InputError where it was not given."""
+    if not given:
+        raise InputError("--inversion is missing; give a result of python -m pmv_jax.invert")
+    return Path(given)
+
+
+def check_out(out: Path, force: bool) -> None:
+    """Of a file that `--out` names, or of a folder, which has no suffix: nothing is replaced unasked.
+
+    Raises:
+      InputError: it exists and `--force` was not given; or a folder is where the file would be.
+    """
+    if out.exists() and not force:
+        raise InputError(f"--out {out}: exists; give --force to replace it, or another name")
+    if out.is_dir() and out.suffix:
+        raise InputError(f"--out {out}: is a folder; give another name")

@@ -50,7 +50,8 @@ def _run(body: Callable[[], int | None], flags: Flags, arguments: Sequence[Any])
     except (absl.flags.Error, InputError, NumericalError) as error:
         return _fail(str(error), exit_codes.BAD_INPUT)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command with --resume continues", exit_codes.INTERRUPTED)
+        remedy = "; the same command with --resume continues" if flags.knows("resume") else ""
+        return _fail(f"interrupted{remedy}", exit_codes.INTERRUPTED)
     except Exception as error:
         problem = disk_problem(error)
         if problem is None:

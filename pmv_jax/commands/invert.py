@@ -37,7 +37,6 @@ import time
 from pathlib import Path, PurePosixPath
 
 from pmv_jax.checkpoints import hub
-from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.commandline.flags import Flags, recipe
 from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commandline.run import command
@@ -213,7 +212,7 @@ def _config() -> InversionConfig:
 
 
 def _generator_directory() -> Path:
-    return hub.local_directory(_GENERATOR.value or default_generator_directory()).resolve()
+    return hub.local_directory(_GENERATOR.value).resolve()
 
 
 def _space_needed(generator_directory: Path) -> int:

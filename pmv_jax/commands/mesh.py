@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.flags import Flags, check_out, inversion_directory
 from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commandline.run import command
 from pmv_jax.errors import InputError
@@ -59,9 +59,7 @@ _INPUT_WEIGHT = 100.0  # of the input picture against a rendered view
 @command(FLAGS)
 def main() -> None:
     start = time.monotonic()
-    if not _INVERSION.value:
-        raise InputError("--inversion is missing; give a result of python -m pmv_jax.invert")
-    directory = Path(_INVERSION.value)
+    directory = inversion_directory(_INVERSION.value)
     out = Path(os.path.abspath(_FILE.value or directory / "head.glb"))
     _check_out(out)
 
@@ -122,5 +120,4 @@ def _check_out(out: Path) -> None:
         raise InputError(f"--out {out}: unknown format {out.suffix!r}; end it in {', '.join(_SUFFIXES)}")
     if _TEXTURE.value and out.suffix not in _TEXTURED:
         raise InputError(f"--texture: {out.suffix} files hold none; end --out in {' or '.join(_TEXTURED)}")
-    if out.is_dir() or out.exists() and not _FORCE.value:
-        raise InputError(f"--out {out}: exists; give --force to replace it, or another name")
+    check_out(out, _FORCE.value)

@@ -26,7 +26,7 @@ import threading
 import warnings
 from pathlib import Path
 
-from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.flags import Flags, inversion_directory
 from pmv_jax.commandline.run import command
 from pmv_jax.errors import InputError
 from pmv_jax.viewer.ports import free_port
@@ -40,8 +40,7 @@ _DIRECTIONS = FLAGS.string("directions", None, "File with named directions. Defa
 
 @command(FLAGS)
 def main() -> None:
-    if not _INVERSIONS.value:
-        raise InputError("--inversion is missing; give a result of python -m pmv_jax.invert")
+    directories = [inversion_directory(given) for given in _INVERSIONS.value or [None]]
     port = free_port(_HOST.value, _PORT.value)
     if _DIRECTIONS.value and not Path(_DIRECTIONS.value).is_file():
         raise InputError(f"--directions {_DIRECTIONS.value}: no such file; give a .json, .npy or .npz file")
@@ -52,7 +51,7 @@ def main() -> None:
     from pmv_jax.viewer.subject import load_subject
 
     with contextlib.suppress(KeyboardInterrupt):
-        shown = [load_subject(Path(directory), _DIRECTIONS.value) for directory in _INVERSIONS.value]
+        shown = [load_subject(directory, _DIRECTIONS.value) for directory in directories]
         with serve(shown, _HOST.value, port) as (server, _):
             print(f"http://{_address(_HOST.value)}:{server.get_port()}  (Ctrl-C stops)", flush=True)
             threading.Event().wait()

@@ -38,7 +38,6 @@ from tqdm import tqdm
 
 from pmv_jax import images
 from pmv_jax.checkpoints import lpips as lpips_weights
-from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline.flags import Flags, recipe
 from pmv_jax.commandline.run import command
@@ -342,7 +341,7 @@ def main() -> None:
     check_folder(out)
     lpips = None if _LPIPS.value is None else lpips_weights.load(_LPIPS.value)
     identity = None if _IDENTITY.value is None else load_identity_model(_IDENTITY.value)
-    generator = load_generator(_GENERATOR.value or default_generator_directory())
+    generator = load_generator(_GENERATOR.value)
     networks = fingerprint(generator, lpips, None if _IDENTITY.value is None else Path(_IDENTITY.value))
 
     comparison.warn_of_missing(lpips, identity)
