@@ -27,7 +27,8 @@ class NumericalError(ArithmeticError):
 
 
 def suggestion(name: str, known: Iterable[str], otherwise: str = "known:", cutoff: float = 0.5) -> str:
-    """For messages on a name that there is not: the nearest one there is, or all of them after `otherwise`."""
+    """For messages about an unknown name: the nearest known one; all of them, after `otherwise`, if none is as similar
+    as `cutoff` (in [0, 1], see `difflib`)."""
     known = list(known)
     near = difflib.get_close_matches(name, known, 1, cutoff)
     return f"did you mean {near[0]!r}?" if near else f"{otherwise} {', '.join(known)}"

@@ -64,6 +64,13 @@ class Options:
 def run(images: Manifest, out: str, generator_directory: Path, config: InversionConfig, options: Options) -> int:
     """Inverts what is missing, or this process's share of it.
 
+    Args:
+      images: all of the job.
+      out: directory of the results, or an address that `etils.epath` knows.
+      generator_directory: of the generator that all start from.
+      config: the recipe.
+      options: how.
+
     Returns:
       The exit code: 0, or 3 if some images failed, with `strict` as soon as one has.
 
@@ -105,7 +112,8 @@ class _Item:
 
 
 class Job:
-    """The share of one process."""
+    """The share of one process: the indices `todo` of `images`. The generator goes by `generator_name` in what results
+    remember, `out` is their directory, and the rest is as in `run`."""
 
     def __init__(
         self,
@@ -230,7 +238,7 @@ class Job:
         return None
 
     def _enter(self, item: _Item, generator: Generator) -> Exception | None:
-        """Starts an image, or goes on with it; what is wrong with it, if anything is."""
+        """Starts an image, or continues it; returns what is wrong with it, if anything is."""
         target, config = item.target, item.target.photograph.config
         try:
             if item.space is None:

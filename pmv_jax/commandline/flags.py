@@ -29,7 +29,11 @@ LARGEST_SEED = 2**31 - 1
 
 
 class Flags:
-    """The flags of one command, `--help` among them. Each method but the last four defines one."""
+    """The flags of one command, `--help` among them. Each method but the last four defines one.
+
+    Of their arguments `name` is the flag's, `default` its value where it is not given, `text` its line of help; numbers
+    are from `least` to `most`, both included.
+    """
 
     def __init__(self) -> None:
         self._values = FlagValues()
@@ -40,25 +44,29 @@ class Flags:
     # -----------------------------------------------------------------------------------------------------------------
 
     def string(self, name: str, default: str | None, text: str) -> FlagHolder[str | None]:
+        """Any text."""
         return flags.DEFINE_string(name, default, text, flag_values=self._values)
 
     def strings(self, name: str, text: str) -> FlagHolder[list[str]]:
-        """Can be repeated."""
+        """Any text; can be repeated."""
         return flags.DEFINE_multi_string(name, [], text, flag_values=self._values)
 
     def items(self, name: str, default: list[str], text: str) -> FlagHolder[list[str]]:
-        """Separated by commas."""
+        """Texts separated by commas."""
         return flags.DEFINE_list(name, default, text, flag_values=self._values)
 
     def choice(self, name: str, default: str | None, values: Sequence[str], text: str) -> FlagHolder[str | None]:
+        """One of some values."""
         return flags.DEFINE_enum(name, default, list(values), text, flag_values=self._values)
 
     def switch(self, name: str, default: bool, text: str) -> FlagHolder[bool]:
+        """`--name` or `--noname`."""
         return flags.DEFINE_bool(name, default, text, flag_values=self._values)
 
     def integer(
         self, name: str, default: int | None, text: str, least: int | None = None, most: int | None = None
     ) -> FlagHolder[int | None]:
+        """A whole number."""
         return flags.DEFINE_integer(
             name, default, text, lower_bound=least, upper_bound=most, flag_values=self._values
         )  # fmt: skip
@@ -66,10 +74,11 @@ class Flags:
     def number(
         self, name: str, default: float | None, text: str, least: float | None = None, most: float | None = None
     ) -> FlagHolder[float | None]:
+        """A number."""
         return flags.DEFINE_float(name, default, text, lower_bound=least, upper_bound=most, flag_values=self._values)
 
     def numbers(self, name: str, text: str) -> FlagHolder[list[float]]:
-        """Can be repeated."""
+        """A number; can be repeated."""
         return flags.DEFINE_multi_float(name, [], text, flag_values=self._values)
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -77,28 +86,36 @@ class Flags:
     # -----------------------------------------------------------------------------------------------------------------
 
     def generator(self) -> FlagHolder[str | None]:
+        """For `hub.local_directory`."""
         return self.string("generator", None, "Directory, or hf://user/name. Default: the demo generator.")
 
     def config(self) -> FlagHolder[str | None]:
+        """For `recipe`."""
         return self.string("config", None, "Recipe, a Python file. Default: every setting's own default.")
 
     def changes(self) -> FlagHolder[list[str]]:
+        """For `recipe`."""
         return self.strings("set", "Change one setting: --set tuning.steps=200. Can be repeated.")
 
     def inversion(self) -> FlagHolder[str | None]:
+        """For `inversion_directory`."""
         return self.string("inversion", None, "Result of python -m pmv_jax.invert. Required.")
 
     def out(self, default: str = "out/<image name>") -> FlagHolder[str | None]:
+        """Where the result goes; `default` is for the help alone."""
         return self.string("out", None, f"Directory for the result; must not exist yet. Default: {default}.")
 
     def seed(self) -> FlagHolder[int | None]:
+        """None where it was not given."""
         return self.integer("seed", None, "Seed of everything random.", least=0, most=LARGEST_SEED)
 
     def force(self) -> FlagHolder[bool]:
+        """Whether something may be replaced."""
         text = "Replace an existing result, once the new one is complete; go on with a doubtful face."
         return self.switch("force", False, text)
 
     def resume(self) -> FlagHolder[bool]:
+        """Whether to continue what was interrupted."""
         return self.switch("resume", False, "Continue an interrupted run; leave a finished result as it is.")
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -130,6 +147,7 @@ class Flags:
         return name in self._values
 
     def help_text(self, description: str) -> str:
+        """What `--help` shows: a description, and a line for each flag."""
         shown = {self._values[name].name: self._values[name] for name in self._values}  # a short name is a second one
         width = max(map(len, shown)) + 6
         lines = []

@@ -121,7 +121,7 @@ def main() -> None:
 
 
 def parse_sweep(text: str) -> np.ndarray:
-    """ "-2:2:9" -> nine numbers from -2 to 2.
+    """ "-2:2:9" -> nine numbers from -2 to 2, [9].
 
     Raises:
       InputError: of another form, or too many.

@@ -125,6 +125,11 @@ def _camera_file(picture: Path) -> Path:
 def read_reference(inversion: Inversion, input_image: Path, views: Sequence[tuple[Path, Path]]) -> Reference:
     """The input and the views, at the generator's resolution, with the depths that lie beside the views.
 
+    Args:
+      inversion: says the resolution, and the input's camera.
+      input_image: file of the input.
+      views: files of pictures and their cameras, as `find_views` finds them.
+
     Raises:
       InputError: some views have a depth and some have none, or one has another shape than the renderings' depth.
     """

@@ -132,7 +132,7 @@ def _check_size(resolution: int) -> None:
     size, largest = _SIZE.value, _LARGEST_ENLARGEMENT * resolution
     if size is not None and (size % 2 or not 16 <= size <= largest):
         raise InputError(
-            f"--size {size}: does not fit; this generator paints {resolution} pixels, so give an even number "
+            f"--size {size}: does not fit; this generator renders {resolution} pixels, so give an even number "
             f"from 16 to {largest}"
         )
 

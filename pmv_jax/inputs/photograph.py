@@ -67,6 +67,7 @@ class Target:
 
     @property
     def camera(self) -> np.ndarray | None:
+        """[25], as it was given; None where it was not."""
         return self.photograph.camera
 
     def request(self, generator: str) -> dict[str, Any]:
@@ -80,8 +81,8 @@ class Target:
         }
 
     def write_alignment(self, directory: Path, generator: Any, camera: np.ndarray) -> None:
-        """Pictures and figures of how the face was found, and of the camera [25] that came of it; nothing where none
-        was found."""
+        """Writes pictures and figures of how the face was found, and of the camera [25] that the inversion ended with,
+        to a directory; the generator shows its average head. Nothing where no face was found."""
         if self.portrait is None:
             return
         from pmv_jax.faces.drawing import write_alignment
@@ -116,6 +117,8 @@ def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) 
     """Crops a photograph as the generator wants it.
 
     Args:
+      photograph: of `read`.
+      family: the generator's config, for its cameras and the size of its pictures.
       force: go on with a doubtful face or camera.
 
     Raises:

@@ -187,6 +187,7 @@ class CameraSearchProgram:
     resolution: int
 
     def network(self) -> None:
+        """There is none: see `stage.StageProgram`."""
         return None
 
     def __call__(

@@ -37,6 +37,7 @@ class ViewFitProgram:
     fits_pose: bool = False
 
     def network(self) -> Tree | None:
+        """See `stage.StageProgram`."""
         return losses.load_network(self.loss)
 
     def __call__(

@@ -82,7 +82,16 @@ class TriPlaneGenerator(nn.Module):
     def render_rays(
         self, planes: Array, origins: Array, directions: Array, key: Array | None = None
     ) -> tuple[Array, Array]:
-        """Volume rendering of rays: origins, unit directions [B, R, 3] -> features [B, R, F], ray_distance [B, R]."""
+        """Volume rendering of rays.
+
+        Args:
+          planes: [B, 3, H, W, C].
+          origins, directions: [B, R, 3], directions of unit length.
+          key: PRNG key of the samples along rays; None takes the deterministic ones.
+
+        Returns:
+          features [B, R, F] in [-1, 1], of which the first three are colour, and ray_distance [B, R].
+        """
         keys = None if key is None else jax.random.split(key, planes.shape[0])
 
         def one(field: volume.Field, at_once: int, *rays: Array | None) -> tuple[Array, Array]:
@@ -92,7 +101,8 @@ class TriPlaneGenerator(nn.Module):
         return self._in_fields(one, planes, origins, directions, keys)
 
     def median_distance(self, planes: Array, origins: Array, directions: Array) -> Array:
-        """Where rays meet the surface (`compositing.median_distance`): origins, unit directions [B, R, 3] -> [B, R]."""
+        """Where rays meet the surface (`compositing.median_distance`): planes [B, 3, H, W, C], origins, unit directions
+        [B, R, 3] -> [B, R]."""
 
         def one(field: volume.Field, at_once: int, *rays: Array) -> Array:
             return volume.median_distance(field, *rays, self.config.rendering, at_once)
@@ -111,7 +121,7 @@ class TriPlaneGenerator(nn.Module):
         return self.superresolve(colours, ws)
 
     def _in_fields(self, work: Callable[..., Any], planes: Array, *args: Any) -> Any:
-        """`work(field, samples at once, *args)` for one image after the other, each as the device likes it."""
+        """`work(field, samples at once, *args)` for one image after the other, in the way that suits the device."""
         cfg = self.config.rendering
         size, dtype = planes.shape[2:4], jnp.dtype(self.config.compute_dtype)
         self.decoder(jnp.zeros((1, planes.shape[-1])))  # creates its parameters outside of JAX transformations

@@ -1,4 +1,4 @@
-"""One HTML file that shows a whole inversion: opens from disk, asks no network, and holds its pictures and its mesh.
+"""One HTML file that shows a whole inversion: opens from disk, needs no network, and holds its pictures and its mesh.
 
 The page is `templates/report.html`, filled in by Jinja; curves are matplotlib's, as SVG in the page's own colours.
 """

@@ -176,13 +176,13 @@ def peak_memory_bytes() -> int:
 
 
 def grid_cameras(inversion: Inversion) -> np.ndarray:
-    """Cameras over all YAWS for each of PITCHES [len(PITCHES) * len(YAWS), 25]."""
+    """Cameras over all YAWS for each of PITCHES, [V, 25]."""
     pitches, yaws = (angles.ravel() for angles in np.meshgrid(PITCHES, YAWS, indexing="ij"))
     return camera_paths.around_head(inversion.generator.config, yaws, pitches, focal=float(inversion.camera[16]))
 
 
 def orbit_cameras(inversion: Inversion) -> np.ndarray:
-    """The path of orbit.mp4 [ORBIT_FRAMES, 25]."""
+    """The path of orbit.mp4, [ORBIT_FRAMES, 25]."""
     return camera_paths.orbit(inversion.generator.config, ORBIT_FRAMES, focal=float(inversion.camera[16]))
 
 
