@@ -1,10 +1,11 @@
 """Converts an EG3D checkpoint into a generator directory, without PyTorch and without running code from the checkpoint.
 
-    python -m tools.convert_eg3d --input FILE --output DIR [--spec SPEC.json] [--key G_ema] [--dtype float32|bfloat16]
-                                 [--plane_axes auto|xy_xz_zx|xy_xz_zy] [--force]
+    python -m tools.convert_eg3d --input FILE --output DIR [--spec NAME|SPEC.json] [--key G_ema]
+                                 [--dtype float32|bfloat16] [--plane_axes auto|xy_xz_zx|xy_xz_zy] [--force]
 
-FILE is an official .pkl, a torch .pt or .pth, or a state dict as .npz or .safetensors. A plain state dict needs --spec:
-JSON with EG3D's constructor arguments (init), rendering_kwargs and neural_rendering_resolution; see weights/README.md.
+FILE is an official .pkl, a torch .pt or .pth, or a state dict as .npz or .safetensors, or a .zip around one. A plain
+state dict needs --spec: the name of the official network that it was tuned from (ffhq512-128), or JSON with EG3D's
+constructor arguments (init), rendering_kwargs and neural_rendering_resolution; see weights/README.md.
 
     python -m tools.convert_eg3d --input ffhqrebalanced512-128.pkl --output weights/ffhq512
 
@@ -31,7 +32,7 @@ from pmv_jax.errors import InputError
 FLAGS = Flags()
 _INPUT = FLAGS.string("input", None, "Checkpoint to convert. Required.")
 _OUTPUT = FLAGS.string("output", None, "Directory to write; must not exist yet. Required.")
-_SPEC = FLAGS.string("spec", None, "JSON with the settings of the network, for a plain state dict.")
+_SPEC = FLAGS.string("spec", None, "How the network is built, for a plain state dict: a preset's name, or a JSON file.")
 _KEY = FLAGS.string("key", "G_ema", "Which network to take, where the checkpoint holds several.")
 _DTYPE = FLAGS.choice("dtype", "float32", ["float32", "bfloat16"], "How to store the weights.")
 _PLANE_AXES = FLAGS.choice(

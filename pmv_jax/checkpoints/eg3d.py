@@ -10,6 +10,7 @@ Facts about EG3D are from https://github.com/NVlabs/eg3d: `training/triplane.py`
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from pmv_jax.checkpoints import tensor_files, torch_files
+from pmv_jax.checkpoints import eg3d_relatives, tensor_files, torch_files
+from pmv_jax.checkpoints.eg3d_presets import PRESETS, superresolution_module
 from pmv_jax.checkpoints.inert_pickle import Record
 from pmv_jax.checkpoints.tensor_files import Tensors
 from pmv_jax.checkpoints.torch_files import FormatError, Pickled
-from pmv_jax.errors import InputError
+from pmv_jax.errors import InputError, suggestion
 
 _PERSISTENT_OBJECT = "torch_utils.persistence._reconstruct_persistent_obj"
 _POSITIONAL = (  # TriPlaneGenerator.__init__
@@ -62,13 +64,19 @@ class Eg3dState:
 def read_spec(path: str | Path) -> dict[str, Any]:
     """Reads a JSON table with `init`, `rendering_kwargs` and `neural_rendering_resolution`.
 
+    Args:
+      path: of the table, or the name of one of `eg3d_presets.PRESETS`.
+
     Raises:
       InputError: it is missing, no JSON, or lacks one of the three.
     """
+    if str(path) in PRESETS:
+        return PRESETS[str(path)]
     try:
         spec = json.loads(Path(path).read_text())
     except OSError as error:
-        raise InputError(f"{path}: the spec cannot be read: {error.strerror}; check the path") from error
+        presets = suggestion(str(path), PRESETS, "presets are", cutoff=0.8)
+        raise InputError(f"{path}: the spec cannot be read: {error.strerror}; check the path; {presets}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: the spec is not valid JSON ({error}); see weights/README.md for its form") from error
     kinds = {"init": dict, "rendering_kwargs": dict, "neural_rendering_resolution": int}
@@ -88,28 +96,38 @@ def read_checkpoint(path: str | Path, key: str = "G_ema", spec: Mapping[str, Any
       spec: see `read_spec`. Needed for a state dict; for a network it takes the place of the network's own settings.
 
     Raises:
-      InputError: the file is missing or damaged, has no such network, or is a state dict without a spec.
+      InputError: the file is missing or damaged, has no such network, is of a relative of EG3D's, or is a state dict
+        without a spec.
     """
     content = tensor_files.read(path)
     try:
         state = _interpret(content, str(path), key)
     except FormatError as error:
         raise InputError(f"{path}: {error}; download the file again and compare its checksum") from error
+    if relative := eg3d_relatives.name_of(state.tensors, state.rendering_kwargs):
+        raise InputError(f"{path}: is {relative}; that is not supported: give a network of EG3D itself")
     if spec is not None:
-        return Eg3dState(
-            str(path),
-            spec["init"],
-            spec["rendering_kwargs"],
-            spec["neural_rendering_resolution"],
-            state.tensors,
-            state.plane_axes,
-        )
+        return _with_spec(state, spec)
     if not state.init:
         raise InputError(
-            f"{path}: holds a plain state dict, which does not say how the network is built; give --spec with its "
-            "constructor arguments and rendering_kwargs (weights/README.md)"
+            f"{path}: holds a plain state dict, which does not say how the network is built; give --spec "
+            f"{'|'.join(PRESETS)}, or a file with its constructor arguments and rendering_kwargs (weights/README.md)"
         )
     return state
+
+
+def _with_spec(state: Eg3dState, spec: Mapping[str, Any]) -> Eg3dState:
+    """The settings of a spec in place of the file's own; shapes tell the super-resolution's class if it does not."""
+    rendering = dict(spec["rendering_kwargs"])
+    module = superresolution_module(spec["init"].get("img_resolution"), state.tensors)
+    if module is not None:
+        rendering.setdefault("superresolution_module", module)
+    return dataclasses.replace(
+        state,
+        init=spec["init"],
+        rendering_kwargs=rendering,
+        neural_rendering_resolution=spec["neural_rendering_resolution"],
+    )
 
 
 def _interpret(content: Pickled | Tensors, source: str, key: str) -> Eg3dState:

@@ -1,8 +1,8 @@
 """Tensors from files of other frameworks, without those frameworks: torch (.pkl, .pt, .pth), .npz and .safetensors.
 
-The kind of a file is told from its first bytes, not from its name. Pickles are read as data (see `torch_files`). Sizes
-are checked against the bytes that are there before an array is made, and arrays are views of the file where its format
-allows.
+A .zip with one of them inside is read as that file, which is how some of them are handed out. The kind of a file is
+told from its first bytes, not from its name. Pickles are read as data (see `torch_files`). Sizes are checked against
+the bytes that are there before an array is made, and arrays are views of the file where its format allows.
 
 Sources: torch `serialization.py` (`_load`), numpy `lib/format.py`, and
 https://github.com/huggingface/safetensors#format. Safetensors is read here rather than by its library because the
@@ -11,6 +11,7 @@ format is a JSON table and the library gives no bfloat16 to numpy.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import mmap
@@ -19,12 +20,12 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
 
-from pmv_jax.checkpoints import inert_pickle
+from pmv_jax.checkpoints import inert_pickle, mistaken_files
 from pmv_jax.checkpoints.inert_pickle import PickleError
 from pmv_jax.checkpoints.torch_files import FormatError, Pickled, is_legacy, read_legacy, read_shape
 from pmv_jax.errors import InputError
@@ -32,6 +33,7 @@ from pmv_jax.errors import InputError
 Tensors = dict[str, np.ndarray]
 
 MAX_ZIP_MEMBERS = 100_000
+_PACKED = (".pkl", ".pt", ".pth", ".npz", ".safetensors")  # checkpoints that a .zip is looked through for
 MAX_DECOMPRESSED = 384 << 20  # bytes beyond twice the file's size; a full-size EG3D in float32 is 123 MB
 
 _SAFETENSORS_DTYPES: dict[str, Any] = {
@@ -66,18 +68,27 @@ def read(path: str | Path) -> Pickled | Tensors:
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
         reason = "the file is empty" if isinstance(error, ValueError) else error.strerror
         raise InputError(f"{path}: cannot be read: {reason}; download it again or check its permissions") from None
+    if explanation := mistaken_files.explain(memoryview(data)):
+        raise InputError(f"{path}: {explanation}")
     try:
         return _read(memoryview(data), path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except (PickleError, FormatError) as error:
+        if not any(data[-64:]) or str(error).startswith("truncated"):
+            raise InputError(
+                f"{path}: breaks off, as half a download does ({error}); download it again and compare its size"
+            ) from error
         raise InputError(
             f"{path}: {error}; expected an intact EG3D .pkl, torch .pt or .pth, .npz or .safetensors file: "
             "download it again and compare its checksum"
         ) from error
 
 
-def _read(data: memoryview, path: Path) -> Pickled | Tensors:
+def _read(data: memoryview, file: Path | BinaryIO, packed: bool = False) -> Pickled | Tensors:
+    """Reads what a file holds; `packed` if it comes out of a .zip already."""
     if bytes(data[:4]) == b"PK\x03\x04":
-        return _zip(data, path)
+        return _zip(data, file, packed)
     if data[8:9] == b"{" and struct.unpack("<Q", data[:8])[0] < len(data):
         return _safetensors(data)
     budget = inert_pickle.Budget()
@@ -92,13 +103,15 @@ def _read(data: memoryview, path: Path) -> Pickled | Tensors:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _zip(data: memoryview, path: Path) -> Pickled | Tensors:
-    """A torch archive (`NAME/data.pkl`, `NAME/data/KEY`) or .npz (`NAME.npy`)."""
+def _zip(data: memoryview, file: Path | BinaryIO, packed: bool) -> Pickled | Tensors:
+    """A torch archive (`NAME/data.pkl`, `NAME/data/KEY`), .npz (`NAME.npy`), or a .zip around one checkpoint."""
+    if b"PK\x05\x06" not in bytes(data[-(1 << 16) - 22 :]):
+        raise FormatError("truncated: the table of contents at the end of a zip archive is missing")
     # An entry of the table costs 46 bytes in the file and about a kilobyte in memory, so they are counted beforehand.
     if sum(1 for _ in re.finditer(b"PK\x01\x02", data)) > MAX_ZIP_MEMBERS:
         raise FormatError(f"a zip archive of more than {MAX_ZIP_MEMBERS} members")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = {info.filename: info for info in archive.infolist()}
             total = sum(info.file_size for info in members.values())
             if total > 2 * len(data) + MAX_DECOMPRESSED:
@@ -106,18 +119,33 @@ def _zip(data: memoryview, path: Path) -> Pickled | Tensors:
             pickles = [name for name in members if name.endswith("/data.pkl") or name == "data.pkl"]
             if len(pickles) == 1:
                 return _torch_zip(archive, members, pickles[0].removesuffix("data.pkl"))
-            arrays = {}
-            for name, info in members.items():
-                if name.endswith(".npy"):
-                    arrays[name.removesuffix(".npy")] = _npy(_member(archive, info), name)
-            return arrays
+            arrays = {
+                name.removesuffix(".npy"): _npy(_member(archive, info), name)
+                for name, info in members.items()
+                if name.endswith(".npy")
+            }
+            if arrays:
+                return arrays
+            inner = _member(archive, members[_packed_checkpoint(members, packed)])
+            return _read(memoryview(inner), io.BytesIO(inner), packed=True)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         # RuntimeError: encrypted. OSError: offsets outside the file.
         raise FormatError(f"damaged zip archive ({error})") from error
     except (struct.error, UnicodeDecodeError, ValueError, OverflowError) as error:
-        if isinstance(error, (FormatError, PickleError)):
+        if isinstance(error, (FormatError, PickleError, InputError)):
             raise
         raise FormatError(f"damaged zip archive ({error})") from error
+
+
+def _packed_checkpoint(members: dict[str, zipfile.ZipInfo], packed: bool) -> str:
+    """Name of the one checkpoint in a .zip; macOS adds files of its own under `__MACOSX/`."""
+    names = [name for name in members if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    found = [name for name in names if name.endswith(_PACKED)]
+    if len(found) == 1 and not packed:
+        return found[0]
+    what = f"of {len(found)} checkpoints" if found else "without a checkpoint in it"
+    listed = ", ".join(found or names)[:200] or "nothing"
+    raise InputError(f"a zip archive {what} (it holds {listed}); unpack it and give one checkpoint")
 
 
 def _torch_zip(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], prefix: str) -> Pickled:

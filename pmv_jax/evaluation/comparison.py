@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import chex
 import jax
@@ -46,7 +46,7 @@ COLUMNS: dict[str, str] = {
 """All figures, with what they mean; those without the truth or the weights that they need are NaN."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Reference:
     """V views of the same head; view 0 is the input.
 
@@ -56,6 +56,8 @@ class Reference:
       visible: [V, H, W] bool, what is seen in the input; None: not known.
       head: [V, H, W] bool, what is no backdrop; None: not known.
       z_depth: [V, h, w] at the generator's neural resolution, NaN where there is no head; None: not known.
+      weights: [H, W] in [0, 1], the share of each pixel of the input that is photograph; None is 1. What was made up
+        to fill a crop is compared with nothing.
     """
 
     cameras: np.ndarray
@@ -63,6 +65,7 @@ class Reference:
     visible: np.ndarray | None = None
     head: np.ndarray | None = None
     z_depth: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
 
 def compare(
@@ -91,8 +94,13 @@ def compare(
         "image": np.clip(rendered["image"], -1, 1),
         "z_depth": np.asarray(cameras.ray_distance_to_z_depth(rendered["ray_distance"], reference.cameras)),
     }
+    share = 1.0
+    if reference.weights is not None:
+        own, share = metrics.believed(reference.image[0], made["image"][0], reference.weights)
+        reference = dataclasses.replace(reference, image=np.concatenate([own[None], reference.image[1:]]), weights=None)
     true = {name: value for name, value in vars(reference).items() if value is not None}
-    values = jax.tree.map(np.asarray, _compare(made, true, lpips))
+    values = jax.tree.map(np.array, _compare(made, true, lpips))
+    values["psnr"][0] += 10 * math.log10(share)
     if identity is not None:
         values["identity"] = identity.similarity(made["image"], reference.image)
     figures = {}

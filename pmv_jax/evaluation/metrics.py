@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import chex
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from pmv_jax import cameras
@@ -23,6 +24,21 @@ def psnr(a: Array, b: Array) -> Array:
     """Peak signal-to-noise ratio of images [H, W, C] in dB, 10 log10(4 / MSE). Infinite for equal images."""
     chex.assert_equal_shape((a, b))
     return 10 * jnp.log10(_RANGE**2 / jnp.mean((a - b) ** 2))
+
+
+def believed(image: np.ndarray, made: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """An image [H, W, C] that is nowhere wrong where it was made up, for metrics of a rendering of the rest.
+
+    Args:
+      image: [H, W, C].
+      made: the rendering [H, W, C]; where the image was made up, it is the truth.
+      weights: [H, W] in [0, 1], the share of each pixel that is photograph.
+
+    Returns:
+      The image to compare `made` with, and the mean of the weights: what was made up must have no share in the mean
+      error, so that `psnr` is to be raised by 10 log10 of it, which is negative.
+    """
+    return made + weights[..., None] * (image - made), max(float(weights.mean()), 1e-6)
 
 
 def ssim(a: Array, b: Array) -> Array:

@@ -37,6 +37,7 @@ _VIEWS = 4  # cameras of each head that is drawn
 _BANDWIDTH = 0.3  # of the Gaussian kernel: times the squared distance, in mean squared distances from the mean
 _RIDGE = 0.01
 _BINS = 8  # directions of gradients
+_UNKNOWN = 1e-3  # weight of a small picture's pixel below which it is not known at all
 _WINDOW = 0.5  # standard deviation of the window around the face, in half picture sizes
 
 
@@ -119,13 +120,16 @@ def draw(
 
 
 @functools.partial(jax.jit, static_argnames=("resolution",))
-def answer(examples: Examples, estimate: Estimate, image: Array, *, resolution: int) -> tuple[Estimate, Array]:
+def answer(
+    examples: Examples, estimate: Estimate, image: Array, weights: Array, *, resolution: int
+) -> tuple[Estimate, Array]:
     """What examples say of an image, by kernel ridge regression.
 
     Args:
       examples: drawn from the estimate.
       estimate: what was known before.
       image: [H, W, 3] in [-1, 1].
+      weights: [H, W] in [0, 1], how far each of its pixels is to be believed: what is not is compared with nothing.
       resolution: of the examples' pictures, pixels a side.
 
     Returns:
@@ -133,7 +137,11 @@ def answer(examples: Examples, estimate: Estimate, image: Array, *, resolution: 
     """
     poses, codes, features = examples
     heads, views, _ = poses.shape
-    seen = _features(jax.image.resize(image, (resolution, resolution, 3), "bilinear"))
+    small = (resolution, resolution)
+    believed = jax.image.resize(weights, small, "bilinear")
+    seen = jax.image.resize(weights[..., None] * image, (*small, 3), "bilinear")
+    seen = _features(seen / jnp.maximum(believed, _UNKNOWN)[..., None], believed)
+    features = features * _compared(believed)
     yaw, others = poses[..., :1], poses[..., 1:]
     shared = jnp.broadcast_to(codes[:, None], (heads, views, codes.shape[1]))
     answers = jnp.concatenate([jnp.sin(yaw), jnp.cos(yaw), others, shared], axis=-1)  # a yaw may go all around
@@ -148,14 +156,22 @@ def answer(examples: Examples, estimate: Estimate, image: Array, *, resolution: 
 
 @functools.partial(jax.jit, static_argnames=("heads", "resolution"))
 def run(
-    state: FitState, generator: Generator, image: Array, key: Array, steps: int | Array, *, heads: int, resolution: int
+    state: FitState,
+    generator: Generator,
+    image: Array,
+    weights: Array,
+    key: Array,
+    steps: int | Array,
+    *,
+    heads: int,
+    resolution: int,
 ) -> tuple[FitState, Array]:
     """Rounds of drawing examples from an estimate and narrowing it.
 
     Args:
       state: its variables are the estimate.
       generator: renders the examples.
-      image: [H, W, 3] in [-1, 1].
+      image, weights: see `answer`.
       key: of the stage; round i uses `fold_in(key, i)`.
       steps: rounds, `adam_loop.CHUNK` at most.
       heads, resolution: of each draw.
@@ -169,7 +185,7 @@ def run(
         state, unlike = carry
         own = jax.random.fold_in(key, state.step)
         examples = draw(state.variables, codes, generator, own, heads=heads, resolution=resolution)
-        estimate, distance = answer(examples, state.variables, image, resolution=resolution)
+        estimate, distance = answer(examples, state.variables, image, weights, resolution=resolution)
         return state.replace(variables=estimate, step=state.step + 1), unlike.at[i].set(distance)
 
     return jax.lax.fori_loop(0, steps, take_round, (state, jnp.zeros(adam_loop.CHUNK)))
@@ -198,7 +214,10 @@ class CameraSearchProgram:
 
 def _request(name: str, draft: Draft, steps: int, heads: int, estimate: Estimate) -> StageRequest:
     program = CameraSearchProgram(heads, draft.config.camera.resolution)
-    return StageRequest(name, steps, program, start(estimate), (draft.image,), "give the camera (--camera FILE)")
+    weights = jnp.ones(draft.image.shape[:2]) if draft.weights is None else draft.weights
+    return StageRequest(
+        name, steps, program, start(estimate), (draft.image, weights), "give the camera (--camera FILE)"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,27 +265,49 @@ def _pictures(generator: Generator, codes: Array, views: Array, resolution: int)
     return jax.lax.map(one, (codes, views))
 
 
-def _features(image: Array) -> Array:
+def _features(image: Array, weights: Array | None = None) -> Array:
     """Oriented gradients (N. Dalal, B. Triggs, CVPR 2005) of [n, n, 3] -> [F].
 
     The strongest channel's gradient at every pixel is shared out among directions and pooled over cells of two pixels,
     each cell scaled to length one, so that neither light nor complexion counts; a window fades out what is not face.
+    Gradients count as much as the least of the weights [n, n] of their pixels.
     """
-    image = (image - image.mean((0, 1))) / (image.std((0, 1)) + 1e-2)
+    weights = jnp.ones(image.shape[:2]) if weights is None else weights
+    shares_of_mean = weights[..., None] / jnp.maximum(jnp.sum(weights), _UNKNOWN)
+    image = image - jnp.sum(shares_of_mean * image, axis=(0, 1))
+    image = image / (jnp.sqrt(jnp.sum(shares_of_mean * image**2, axis=(0, 1))) + 1e-2)
     right, down = jnp.diff(image, axis=1)[:-1], jnp.diff(image, axis=0)[:, :-1]
     strongest = jnp.argmax(right**2 + down**2, axis=-1, keepdims=True)
     right, down = (jnp.take_along_axis(x, strongest, axis=-1)[..., 0] for x in (right, down))
     angles = 2 * jnp.pi * jnp.arange(_BINS) / _BINS
     along = right[..., None] * jnp.cos(angles) + down[..., None] * jnp.sin(angles)
     length = jnp.sqrt(right**2 + down**2)[..., None] + 1e-6
-    shares = jnp.maximum(along, 0) ** 2 / length
-    count = image.shape[0] // 2
-    place = jnp.arange(shares.shape[0])[:, None]
-    pool = jnp.maximum(1 - jnp.abs(place - jnp.linspace(0, shares.shape[0] - 1, count)) * count / shares.shape[0], 0)
-    cells = jnp.einsum("hwk,ha,wb->abk", shares, pool, pool)
+    cells = _pooled(jnp.maximum(along, 0) ** 2 / length * _known(weights)[..., None])
     cells = cells / jnp.sqrt(jnp.sum(cells**2, axis=-1, keepdims=True) + 0.16)
-    window = jnp.exp(-(jnp.linspace(-1, 1, count) ** 2) / (2 * _WINDOW**2))
-    return (cells * window[:, None, None] * window[:, None]).ravel()
+    window = jnp.exp(-(jnp.linspace(-1, 1, len(cells)) ** 2) / (2 * _WINDOW**2))
+    return (cells * window[:, None, None] * window[:, None]).ravel() * _compared(weights)
+
+
+def _known(weights: Array) -> Array:
+    """How far gradients [n - 1, n - 1] are known, by the weights [n, n] of their pixels."""
+    known = jnp.where(weights > _UNKNOWN, weights, 0.0)
+    return jnp.minimum(known[:-1, :-1], jnp.minimum(known[:-1, 1:], known[1:, :-1]))
+
+
+def _compared(weights: Array) -> Array:
+    """How far each feature [F] counts, by the weights [n, n] of the picture's pixels: 1 where all of its cell does."""
+    known = _known(weights)[..., None]
+    cells = _pooled(known) / _pooled(jnp.ones_like(known))
+    return jnp.repeat(cells, _BINS, axis=-1).ravel()
+
+
+def _pooled(shares: Array) -> Array:
+    """Sums of [n - 1, n - 1, K] over cells of about two pixels, which overlap: [n // 2, n // 2, K]."""
+    size = shares.shape[0]
+    count = (size + 1) // 2
+    place = jnp.arange(size)[:, None]
+    pool = jnp.maximum(1 - jnp.abs(place - jnp.linspace(0, size - 1, count)) * count / size, 0)
+    return jnp.einsum("hwk,ha,wb->abk", shares, pool, pool)
 
 
 def _regress(features: Array, answers: Array, seen: Array) -> tuple[Array, Array]:

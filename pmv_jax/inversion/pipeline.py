@@ -85,7 +85,7 @@ def invert(
         the search. No matter where `camera` is given.
       method: the stages.
       weights: [H, W] in [0, 1], how far each pixel of the image is to be believed: those of weight 0 are neither fitted
-        nor warped into pseudo-views. None is 1 everywhere.
+        nor warped into pseudo-views, and say nothing of the camera. None is 1 everywhere.
 
     Raises:
       InputError: an image or camera of the wrong size, or not finite; or the loss's network is not there.
@@ -102,10 +102,11 @@ def search_camera(
     generator: Generator,
     config: InversionConfig | None = None,
     guess: np.ndarray | Array | None = None,
+    weights: np.ndarray | Array | None = None,
 ) -> np.ndarray:
     """Stage 0 alone: the camera [25] of one image [H, W, 3]. Arguments and errors: see `invert`."""
     config = InversionConfig() if config is None else config
-    course = _course(_first_draft(image, None, generator, config, guess), _CAMERA_STAGES)
+    course = _course(_first_draft(image, None, generator, config, guess, weights), _CAMERA_STAGES)
     draft, _ = _run(ImageRun(course, config.seed), generator)
     return np.asarray(draft.camera)
 

@@ -1,4 +1,4 @@
-"""Meshes to files: GLB, PLY and OBJ, with colours at the vertices or in a texture atlas."""
+"""Meshes to files: GLB, PLY and OBJ, with colours at the vertices or in a texture atlas, and STL, without any."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def write_mesh(path: str | Path, mesh: Mesh, atlas: Atlas | None = None, scale: 
     (trimesh passes over vertex colours beside a material, unless it is told `skip_materials=True`.)
 
     Args:
-      path: ends in .glb, .ply or .obj. A PLY takes no texture; an OBJ with a texture has its .mtl and .png beside it.
+      path: ends in .glb, .ply, .obj or .stl (binary). A PLY takes no texture; an OBJ with a texture has its .mtl and
+        .png beside it; an STL holds triangles and nothing else.
       mesh: in world units.
       atlas: in place of colours at the vertices.
       scale: file units in a world unit.
@@ -112,6 +113,8 @@ def _files(path: Path, mesh: trimesh.Trimesh) -> dict[str, bytes]:
         return {path.name: content}
     if path.suffix == ".ply":
         return {path.name: trimesh.exchange.ply.export_ply(mesh, vertex_normal=True)}
+    if path.suffix == ".stl":
+        return {path.name: trimesh.exchange.stl.export_stl(mesh)}
     text, others = trimesh.exchange.obj.export_obj(
         mesh, include_normals=True, return_texture=True, mtl_name=f"{path.stem}.mtl"
     )

@@ -37,6 +37,7 @@ ORBIT_FRAMES, ORBIT_FPS = 60, 24
 MESH_RESOLUTION = 128  # points of the grid along a side: a second's work
 REPORT_FACES = 20_000
 _SHEET_WIDTH = 1280
+WEIGHTS = "weights.png"  # how far each pixel of input.png is photograph, where some of it was made up
 
 
 def write_result(
@@ -75,6 +76,8 @@ def write_result(
     video.write_video(directory / "orbit.mp4", [frames.scale(view, size) for view, _ in rendered], ORBIT_FPS)
 
     _write_pictures(directory, image, reconstruction, depth, turned)
+    if weights is not None and weights.min() < 1:
+        images.save_image(directory / WEIGHTS, np.repeat(2 * weights[..., None] - 1, 3, axis=-1))
     pseudo_views = _pseudo_views(inversion)
     _write_pseudo_views(directory / "pseudo_views", pseudo_views)
     mesh = _mesh(inversion, turned)
@@ -127,9 +130,9 @@ def measure(
       image, reconstruction: [H, W, 3] in [-1, 1].
       peak_memory, weights: see `write_result`.
     """
-    believed = 1.0 if weights is None else max(float(weights.mean()), 1e-6)
-    if weights is not None:  # what was made up is nowhere wrong, and has no share in the mean error
-        image = reconstruction + weights[..., None] * (image - reconstruction)
+    believed = 1.0
+    if weights is not None:
+        image, believed = metrics.believed(image, reconstruction, weights)
     figures = {name: float(jax.jit(function)(image, reconstruction)) for name, function in _METRICS.items()}
     figures["psnr"] += 10 * math.log10(believed)
     yaw = float(cameras.yaw_pitch(inversion.camera)[0])

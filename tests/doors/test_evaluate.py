@@ -107,6 +107,18 @@ def test_an_inversion_agrees_with_its_own_renderings(tmp_path, quick_compilation
     done = evaluate(tmp_path, "--result", "result", "--out", "figures")
     assert done.returncode == 2 and "--force" in done.stderr
 
+    # Where a half was made up, it has no part in the figures, whatever stands there.
+    half = np.ones((small_inversion.SIZE,) * 2, np.float32)
+    half[16:] = -1
+    images.save_image(tmp_path / "result" / "weights.png", np.repeat(half[..., None], 3, axis=-1))
+    spoilt = np.where(half[..., None] > 0, np.clip(pictures[0] + 0.1, -1, 1), 1.0)
+    images.save_image(tmp_path / "result" / "input.png", spoilt)
+    done = evaluate(tmp_path, "--result", "result", "--out", "half")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "half" / "metrics.json").read_text())["result"]
+    expected = float(metrics.psnr(pictures[0][:16], np.clip(pictures[0] + 0.1, -1, 1)[:16]))
+    assert figures["input_psnr"] == pytest.approx(expected, abs=0.5)
+
 
 class Node:
     def __init__(self, name: str, shape: list):

@@ -1,9 +1,11 @@
 """Meshes of closed-form fields and of the demo generator's heads, their files, and `python -m pmv_jax.mesh`."""
 
 import functools
+import types
 from pathlib import Path
 
 import jax
+import mrcfile
 import numpy as np
 import pytest
 import trimesh
@@ -12,8 +14,9 @@ from scipy import spatial
 from pmv_jax import cameras, load_generator
 from pmv_jax.cameras import paths as camera_paths
 from pmv_jax.commands.mesh import main
+from pmv_jax.config import GeneratorConfig
 from pmv_jax.errors import InputError
-from pmv_jax.meshes import extraction
+from pmv_jax.meshes import extraction, volumes
 from pmv_jax.meshes import files as mesh_files
 from pmv_jax.meshes.backdrop import backdrop_depth, in_front_of_backdrop
 from pmv_jax.meshes.colouring import RenderedView, colours_from_views
@@ -179,6 +182,34 @@ def test_files_are_read_back(tmp_path, suffix):
     assert read.is_watertight and read.volume > 0
 
 
+def test_stl_is_read_back(tmp_path):
+    mesh = make(resolution=24)
+    mesh_files.write_mesh(tmp_path / "m.stl", mesh, scale=2.0)
+    assert (tmp_path / "m.stl").stat().st_size == 84 + 50 * len(mesh.faces)  # binary
+    read = trimesh.load_mesh(tmp_path / "m.stl", process=False)
+    np.testing.assert_allclose(read.triangles, 2 * mesh.vertices[mesh.faces], atol=1e-6)
+    read.merge_vertices()
+    assert read.is_watertight and read.volume > 0
+
+
+@pytest.mark.parametrize("slab", [2**21, 32 * 32 * 5])
+def test_density_is_read_back_as_eg3d_lays_it_out(tmp_path, monkeypatch, slab):
+    monkeypatch.setattr(volumes, "SLAB_POINTS", slab)
+    size, box = 32, 0.8
+    volumes.write_density(tmp_path / "v.mrc", ball, resolution=size, box_size=box)
+    assert [path.name for path in tmp_path.iterdir()] == ["v.mrc"]
+    assert mrcfile.validate(tmp_path / "v.mrc")
+    read = mrcfile.read(tmp_path / "v.mrc")
+    # gen_samples.py: a grid from corner to corner, indexed x, y, z, flipped along its first axis, its border filled.
+    ends = np.linspace(-box / 2, box / 2, size)
+    x, y, z = np.meshgrid(ends, ends, ends, indexing="ij")
+    expected = ball(np.stack([x, y, z], axis=-1).reshape(-1, 3))[0].reshape((size,) * 3)[::-1].copy()
+    border = np.ones_like(expected, bool)
+    border[3:-3, 3:-3, 3:-3] = False
+    expected[border] = -1000
+    np.testing.assert_allclose(read, expected, atol=1e-3)
+
+
 def test_colours_to_linear_light():
     np.testing.assert_allclose(mesh_files.to_linear(np.array([0, 0.02, 0.5, 1])), [0, 0.001548, 0.2140, 1], atol=1e-4)
 
@@ -257,8 +288,11 @@ def mesh_command(folder: Path, arguments: str) -> command.Done:
     ("arguments", "message"),
     [
         ("", "--inversion is missing"),
-        ("--inversion x --out a.stl", "unknown format '.stl'"),
+        ("--inversion x --out a.fbx", "unknown format '.fbx'"),
         ("--inversion x --out a.ply --texture 512", ".ply files hold none"),
+        ("--inversion x --out a.stl --texture 512", ".stl files hold none"),
+        ("--inversion x --out a.mrc --faces 1000", "--faces: a.mrc will hold densities"),
+        ("--inversion x --out a.mrc --backdrop", "--backdrop: a.mrc will hold densities"),
         ("--inversion x --out taken.glb", "taken.glb: exists; give --force"),
         ("--inversion x --out folder.glb --force", "folder.glb: is a folder; give another name"),
         ("--inversion x --resolution 4", "resolution"),
@@ -281,6 +315,21 @@ def test_command(tmp_path, quick_compilation):
     assert done.returncode == 0, done.stderr
     assert "faces" in done.stdout and "input.png: no such file" in done.stderr
     assert trimesh.load_mesh(tmp_path / "sub" / "head.glb").faces.shape[0] > 100
+
+
+def test_command_writes_densities(tmp_path, monkeypatch):
+    head = types.SimpleNamespace(generator=types.SimpleNamespace(config=GeneratorConfig()), planes=None)
+    monkeypatch.setattr("pmv_jax.inversion.result.load_inversion", lambda directory: head)
+    monkeypatch.setattr(extraction, "field", lambda generator, planes: ball)
+    done = mesh_command(tmp_path, "--inversion result --out sub/head.mrc --resolution 32")
+    assert done.returncode == 0 and "density at 32 x 32 x 32 points" in done.stdout, done.stderr
+    assert mrcfile.read(tmp_path / "sub" / "head.mrc").max() > 0
+
+
+def test_mrc_without_its_library_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    done = mesh_command(tmp_path, "--inversion x --out a.mrc")
+    assert done.returncode == 2 and "pip install 'pmv_jax[mrc]'" in done.stderr
 
 
 def test_command_without_a_surface_leaves_nothing(tmp_path, quick_compilation):

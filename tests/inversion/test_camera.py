@@ -98,6 +98,18 @@ def test_features_ignore_light_and_complexion():
 
 
 @pytest.mark.usefixtures("quick_compilation")
+def test_what_is_made_up_says_nothing_of_the_camera(generator, image):
+    """Whatever stands in the lower half, the camera is the same; and what is believed there matters."""
+    believed = np.ones((32, 32), np.float32)
+    believed[20:] = 0
+    noise = np.random.default_rng(0).uniform(-1, 1, (32, 32, 3))
+    other = np.where(believed[..., None] > 0, image, noise)
+    ours, theirs = (search_camera(x, generator, recipe(), weights=believed) for x in (image, other))
+    np.testing.assert_array_equal(ours, theirs)
+    assert np.abs(search_camera(image, generator, recipe()) - search_camera(other, generator, recipe())).max() > 1e-3
+
+
+@pytest.mark.usefixtures("quick_compilation")
 def test_an_answer_narrows_the_estimate_and_goes_all_around():
     """Yaws near pi and -pi are the same direction; their mean is not 0."""
     random = np.random.default_rng(0)
@@ -106,6 +118,6 @@ def test_an_answer_narrows_the_estimate_and_goes_all_around():
     image = random.uniform(-1, 1, (16, 16, 3))
     examples = camera_search.Examples(poses, random.normal(size=(6, 8)), random.uniform(0, 1, (6, 2, 512)))
     before = camera_search.unknown(jnp.zeros((2, 8)), CameraSearchConfig(yaw_range=np.pi))
-    after, unlike = camera_search.answer(examples, before, image, resolution=16)
+    after, unlike = camera_search.answer(examples, before, image, np.ones((16, 16)), resolution=16)
     assert abs(after.pose[0]) > 3.0 and unlike > 0
     assert (after.pose_width <= before.pose_width).all() and after.code_width <= before.code_width

@@ -124,9 +124,13 @@ def measure_angles(generator: Generator, config: CameraSearchConfig) -> None:
     size_of = {"resolution": config.resolution}
     first = camera_search.draw(nothing, codes, generator, jax.random.fold_in(key, 0), heads=config.heads, **size_of)
 
+    believed = np.ones((generator.config.image_resolution,) * 2, np.float32)
+
     def refined(estimate: camera_search.Estimate, image: jax.Array) -> np.ndarray:
         state, steps = camera_search.start(estimate), config.refine_steps
-        state, _ = camera_search.run(state, generator, image, key, steps, heads=config.refine_heads, **size_of)
+        state, _ = camera_search.run(
+            state, generator, image, believed, key, steps, heads=config.refine_heads, **size_of
+        )
         return poses.to_camera(state.variables.pose, generator.config)
 
     errors: dict[str, list[float]] = {"search": [], "search, refined": [], "landmarks": [], "landmarks, refined": []}
@@ -134,7 +138,7 @@ def measure_angles(generator: Generator, config: CameraSearchConfig) -> None:
     for index in tqdm(range(_HEADS.value)):
         image, truth = view(FIRST_SEED + index, size)
         begun = time.monotonic()
-        found, _ = camera_search.answer(first, nothing, image, resolution=config.resolution)
+        found, _ = camera_search.answer(first, nothing, image, believed, resolution=config.resolution)
         errors["search"].append(angle(poses.to_camera(found.pose, generator.config), truth))
         errors["search, refined"].append(angle(refined(found, image), truth))
         seconds.append(time.monotonic() - begun)
