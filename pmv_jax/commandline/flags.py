@@ -79,7 +79,7 @@ class Flags:
         return self.string("generator", None, "Directory, or hf://user/name. Default: the demo generator.")
 
     def config(self) -> FlagHolder[str | None]:
-        return self.string("config", None, "Recipe, a Python file. Default: every setting's own default.")
+        return self.string("config", None, "Recipe: a name such as ffhq512, or a Python file. Default: demo.")
 
     def changes(self) -> FlagHolder[list[str]]:
         return self.strings("set", "Change one setting: --set tuning.steps=200. Can be repeated.")
