@@ -5,7 +5,7 @@
 
 The suffix of --out chooses the format: .glb (Blender, three.js), .ply or .obj. Marching cubes find the surface; normals
 and colours as the generator renders them are at the vertices. --texture bakes an atlas of N pixels a side instead, in
-which what the input picture shows is painted from it.
+which what the input picture shows is painted from it; it needs the extra `pmv_jax[mesh]`.
 
     python -m pmv_jax.mesh --inversion out/portrait
     python -m pmv_jax.mesh --inversion out/portrait --out head.obj --texture 2048 --faces 30000
@@ -32,7 +32,7 @@ import numpy as np
 from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commandline.run import command
-from pmv_jax.errors import InputError
+from pmv_jax.errors import InputError, require
 from pmv_jax.images import load_image
 
 FLAGS = Flags()
@@ -64,6 +64,8 @@ def main() -> None:
     directory = Path(_INVERSION.value)
     out = Path(os.path.abspath(_FILE.value or directory / "head.glb"))
     _check_out(out)
+    if _TEXTURE.value:
+        require("xatlas", "mesh", "--texture")
 
     from pmv_jax.cameras import paths as camera_paths
     from pmv_jax.inversion.result import load_inversion
