@@ -1,4 +1,4 @@
-"""What the package says of itself agrees: metadata, citation, changes, extras, and what is said where one is missing."""
+"""What the package says of itself agrees: metadata, citation, changes, extras; and a missing extra is one line."""
 
 import importlib
 import re
