@@ -37,7 +37,7 @@ def local_directory(name: str | Path) -> Path:
             match["repository"], revision=match["revision"], allow_patterns=_FILES
         )
     except Exception as error:  # the network's, the hub's and the disk's errors have no type in common
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = re.split(r"(?<=\.)\s", str(error).strip() or type(error).__name__)[0]  # the first sentence
         raise InputError(f"{name}: cannot be fetched ({reason[:200]}); check the name and the network") from error
     warnings.warn(f"{name}: licence: {_licence(Path(fetched))}", stacklevel=2)
     return Path(fetched)
