@@ -1,4 +1,4 @@
-"""Nothing is too long to be read at once: no function over 60 lines, no file over 400. Only commands print."""
+"""Nothing is too long to be read at once: no function over 60 lines, no file over 400."""
 
 import ast
 from pathlib import Path
