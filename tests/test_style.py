@@ -28,6 +28,17 @@ def too_long() -> dict[str, int]:
     return found
 
 
+def test_only_commands_print():
+    printing = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "pmv_jax").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    others = {name for name in printing if not name.startswith(("pmv_jax/command", "pmv_jax/__main__"))}
+    assert not others, "logging is for these"
+
+
 def test_nothing_is_too_long():
     found = too_long()
     assert not {name: lines for name, lines in found.items() if name not in EXCEPTIONS}

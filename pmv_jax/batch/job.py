@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import signal
 import time
 import warnings
@@ -35,6 +36,8 @@ from pmv_jax.inversion.image_run import ImageRun
 from pmv_jax.models.generator import Generator
 from pmv_jax.results.remote import Space, check_outputs, open_space
 from pmv_jax.results.writing import write_result
+
+_LOG = logging.getLogger(__name__)
 
 RETRY_RATE = 0.3  # of the learning rates, for the second try of an image whose loss was not finite
 SUMMARY_SECONDS = 60.0  # between two summaries while the job runs
@@ -153,7 +156,8 @@ class Job:
                     raise
             self._summary.write()
         failed = len(self._failed)
-        print(f"{len(self._todo) - failed} of {len(self._images)} images done here, {failed} failed: {self._out}")
+        done = len(self._todo) - failed
+        _LOG.info("%d of %d images done here, %d failed: %s", done, len(self._images), failed, self._out)
         return failed
 
     def _work(self, size: int, items: Iterator[Future[_Item]], writers: Executor | None) -> None:

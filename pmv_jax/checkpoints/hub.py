@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 from pmv_jax.checkpoints.demo import default_generator_directory
-from pmv_jax.errors import InputError
+from pmv_jax.errors import InputError, require
 
 SCHEME = "hf://"
 _NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -37,14 +37,13 @@ def local_directory(name: str | Path | None) -> Path:
     match = _NAME.fullmatch(str(name).removeprefix(SCHEME))
     if match is None:
         raise InputError(f"{name}: is no name on the hub; write hf://user/name or hf://user/name@revision")
+    huggingface_hub = require("huggingface_hub", "hub", f"{name}: fetching it")
     try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise InputError(f"{name}: fetching it needs huggingface_hub; pip install 'pmv_jax[hub]'") from error
-    try:
-        fetched = snapshot_download(match["repository"], revision=match["revision"], allow_patterns=_FILES)
+        fetched = huggingface_hub.snapshot_download(
+            match["repository"], revision=match["revision"], allow_patterns=_FILES
+        )
     except Exception as error:  # the network's, the hub's and the disk's errors have no type in common
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = re.split(r"(?<=\.)\s", str(error).strip() or type(error).__name__)[0]  # the first sentence
         raise InputError(f"{name}: cannot be fetched ({reason[:200]}); check the name and the network") from error
     warnings.warn(f"{name}: licence: {_licence(Path(fetched))}", stacklevel=2)
     return Path(fetched)

@@ -107,7 +107,7 @@ def load_config(directory: str | Path) -> GeneratorConfig:
     path = Path(directory) / CONFIG_FILE
     if not path.is_file():
         problem = "holds no generator.json" if path.parent.is_dir() else "no such directory"
-        raise InputError(f"{directory}: {problem}; give a generator's directory, as tools.convert_eg3d writes it")
+        raise InputError(f"{directory}: {problem}; give a directory as pmv_jax.convert eg3d writes it")
     try:
         description = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:

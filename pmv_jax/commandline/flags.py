@@ -91,7 +91,7 @@ class Flags:
 
     def config(self) -> FlagHolder[str | None]:
         """For `recipe`."""
-        return self.string("config", None, "Recipe, a Python file. Default: every setting's own default.")
+        return self.string("config", None, "Recipe: a name such as ffhq512, or a Python file. Default: demo.")
 
     def changes(self) -> FlagHolder[list[str]]:
         """For `recipe`."""

@@ -1,7 +1,7 @@
 """Inverts photographs: one picture in, a head that can be rendered from anywhere out; or many at a time.
 
     python -m pmv_jax.invert --image FILE [--face N | --landmarks FILE | --camera FILE | --noalign] [--generator DIR]
-                             [--config FILE.py] [--set KEY=VALUE]... [--out DIR] [--seed N] [--force | --resume]
+                             [--config NAME|FILE.py] [--set KEY=VALUE]... [--out DIR] [--seed N] [--force | --resume]
     python -m pmv_jax.invert --images 'DIR/*.png' | FILE.txt | FILE.csv | FILE.jsonl | dataset.json | set.zip
                              [--batch N] [--multihost] [--strict] [--log-dir DIR] [...]
 

@@ -75,7 +75,7 @@ def _views(inversion: Inversion, cameras: np.ndarray, resolution: int) -> list[R
     from pmv_jax.meshes.colouring import RenderedView
     from pmv_jax.models import frames
 
-    planes, generator = inversion.planes(), inversion.generator
+    planes, generator = inversion.planes, inversion.generator
     with tqdm(desc="rendering", total=len(cameras)) as bar:
         shown = frames.render_views(inversion.render, cameras, lambda done, _: bar.update(done - bar.n))
         images = [image for image, _ in shown]

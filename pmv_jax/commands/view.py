@@ -13,6 +13,8 @@ Every view is open, also those that generators are not trained on (beyond 0.6 ra
 another distance or field of view); the panel then says so. The page is for this machine only; --host 0.0.0.0 opens it
 to the network, without a password.
 
+Needs the extra `pmv_jax[view]`.
+
 Exit codes: 0 stopped by Ctrl-C, 2 bad input or usage.
 """
 
@@ -28,7 +30,7 @@ from pathlib import Path
 
 from pmv_jax.commandline.flags import Flags, inversion_directory
 from pmv_jax.commandline.run import command
-from pmv_jax.errors import InputError
+from pmv_jax.errors import InputError, require
 from pmv_jax.viewer.ports import free_port
 
 FLAGS = Flags()
@@ -47,6 +49,7 @@ def main() -> None:
     if port != _PORT.value:
         warnings.warn(f"port {_PORT.value} is in use; taking {port}", stacklevel=2)
 
+    require("viser", "view", "the viewer")
     from pmv_jax.viewer.server import serve
     from pmv_jax.viewer.subject import load_subject
 

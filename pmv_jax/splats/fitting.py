@@ -55,7 +55,7 @@ def fit(
     Args:
       views: with z-depths as fine as splats shall be; the first counts first.
       inside: bounds of what is kept; None keeps all.
-      progress: called with the number of views done and of all, in each of two passes.
+      progress: called with the number of views done and of all.
 
     Raises:
       InputError: there is nothing inside.

@@ -1,5 +1,6 @@
 """What makes a function a command: mostly called here, and from outside where the process itself is what matters."""
 
+import logging
 import os
 import resource
 import signal
@@ -65,6 +66,19 @@ def test_help(tmp_path):
     assert (code, stderr) == (0, "")
     assert stdout.startswith(__doc__.strip()) and stdout.count("--count ") == 1 and "--seed" in stdout
     assert "verbosity" not in stdout and len(stdout.splitlines()) < 13
+
+
+def test_a_command_shows_what_the_package_logs(tmp_path):
+    logger = logging.getLogger("pmv_jax.batch.job")
+
+    def body():
+        logger.info("%d done", 3)
+        logger.warning("one failed")
+        logger.debug("nobody asked")
+
+    done = call(tmp_path, body)
+    assert done.stdout.endswith("\n3 done\n") and done.stderr == "one failed\n"
+    assert not logging.getLogger("pmv_jax").handlers and not logger.isEnabledFor(logging.INFO)
 
 
 def write_to_a_full_disk():

@@ -77,7 +77,6 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
 """Overrides of the default recipe. Without pseudo-views it is the method `pti`."""
 
 SHOWN_HEADS = 4
-_PAPER = Path(__file__).resolve().parents[2] / "configs" / "hfgi3d_paper.py"
 _FORMAT = 1  # of the cached cases; to be raised when a metric changes
 
 FLAGS = Flags()
@@ -86,7 +85,7 @@ _ABLATION = FLAGS.switch("ablation", False, "Also the default recipe with one th
 _SPLIT = FLAGS.choice("split", "dev", list(benchmark_heads.FIRST_SEEDS), "dev: for choices; test: for reporting.")
 _HEADS = FLAGS.integer("heads", benchmark_heads.HEADS, "Number of heads.")
 _SEEDS = FLAGS.integer("seeds", 1, "Number of seeds for every inversion.", least=1)
-_LPIPS = FLAGS.string("lpips", None, "LPIPS weights, a directory that python -m tools.convert_lpips wrote.")
+_LPIPS = FLAGS.string("lpips", None, "LPIPS weights, a directory that python -m pmv_jax.convert lpips wrote.")
 _IDENTITY = FLAGS.string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
 _GENERATOR = FLAGS.generator()
 _CONFIG = FLAGS.config()
@@ -112,7 +111,7 @@ def methods(ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
     only_latent = (f"latent.steps={total}", "tuning.steps=0", "joint.steps=0")
     tuning = total // 4  # the paper's proportions: 500, 500, 1000
     paper = override(
-        dataclasses.replace(load_recipe(_PAPER), loss=ours.loss, seed=ours.seed),
+        dataclasses.replace(load_recipe("hfgi3d_paper"), loss=ours.loss, seed=ours.seed),
         (f"latent.steps={tuning}", f"tuning.steps={tuning}", f"joint.steps={total - 2 * tuning}"),
     )
     rates = tuple(
