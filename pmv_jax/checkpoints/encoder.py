@@ -1,4 +1,4 @@
-"""Saving and loading of encoders: `encoder/` in a generator's directory, with `encoder.json` and an Orbax checkpoint."""
+"""Saving and loading of encoders: `encoder/` in a generator's directory, `encoder.json` and an Orbax checkpoint."""
 
 from __future__ import annotations
 

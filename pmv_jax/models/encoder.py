@@ -61,9 +61,9 @@ class EncoderNetwork(nn.Module):
     def __call__(self, x: Array) -> Readings:
         widths = self.config.widths
         levels = [x]
-        for level, width in enumerate(widths):
+        for width, blocks in zip(widths, self.config.blocks, strict=True):
             x = _convolution(x, width, stride=2)
-            for _ in range(1 if level == 0 else 2):
+            for _ in range(blocks):
                 x = x + _convolution(_convolution(x, width), width)
             levels.append(x)
         told = nn.silu(nn.Dense(self.config.hidden_features)(x.reshape(len(x), -1)))

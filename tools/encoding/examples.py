@@ -19,7 +19,7 @@ from tools.training.data import Heads
 
 Random = np.random.Generator
 
-STORED = 160  # side of a head before it is placed: a little more than the network takes, for scaling
+STORED = 128  # side of a head before it is placed: a little more than the network takes, for scaling
 
 _ROLL, _SHIFT, _SCALE = 0.15, 0.07, 0.16  # of a head that is roughly aligned: standard deviations
 _ALIGNED = 0.4  # share of heads that are as near to the crop as landmarks bring them: a tenth of that
