@@ -25,6 +25,7 @@ from etils import epath
 from pmv_jax.batch import cluster, memory, summary
 from pmv_jax.batch import slots as batch
 from pmv_jax.batch.monitor import Monitor
+from pmv_jax.checkpoints.encoder import load_encoder
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline import exit_codes, heap
 from pmv_jax.config import InversionConfig, to_dict
@@ -33,6 +34,7 @@ from pmv_jax.inputs import photograph as inputs
 from pmv_jax.inputs.manifest import Manifest
 from pmv_jax.inversion import pipeline
 from pmv_jax.inversion.image_run import ImageRun
+from pmv_jax.models.encoder import Encoder
 from pmv_jax.models.generator import Generator
 from pmv_jax.results.remote import Space, check_outputs, open_space
 from pmv_jax.results.writing import write_result
@@ -88,7 +90,8 @@ def run(images: Manifest, out: str, generator_directory: Path, config: Inversion
     done = frozenset() if options.force else summary.finished(directory)
     todo = cluster.share([i for i, name in enumerate(images.names) if name not in done], len(images))
     generator = load_generator(generator_directory)
-    job = Job(images, todo, directory, generator, str(generator_directory), config, options)
+    encoder = load_encoder(generator_directory, generator.config)
+    job = Job(images, todo, directory, generator, str(generator_directory), config, options, encoder)
     try:
         failed = job.run()
     except _StoppedByFailure:
@@ -127,10 +130,11 @@ class Job:
         generator_name: str,
         config: InversionConfig,
         options: Options,
+        encoder: Encoder | None = None,
     ) -> None:
         self._images, self._todo, self._out = images, todo, out
         self._generator, self._generator_name = generator, generator_name
-        self._config, self._options = config, options
+        self._config, self._options, self._encoder = config, options, encoder
         self._summary = summary.Summary(out, images)
         self._memory: int | None = None
         self._failed: list[str] = []
@@ -255,9 +259,9 @@ class Job:
             state.mkdir(exist_ok=True)
             for _ in range(item.attempt - 1):
                 config = _slower(config)
-            known = {"camera_guess": target.guess, "weights": target.weights}
+            known = {"camera_guess": target.guess, "weights": target.weights, "encoder": self._encoder}
             stages = pipeline.stages(target.image, target.camera, generator, config, **known)
-            watch = self._monitor.watch(item.name, _steps(config, target))
+            watch = self._monitor.watch(item.name, _steps(config, target, self._encoder is not None))
             item.run = ImageRun(stages, config.seed, watch, state)
         except Exception as error:
             return error
@@ -349,7 +353,8 @@ def _slower(config: InversionConfig) -> InversionConfig:
     return dataclasses.replace(config, **stages)
 
 
-def _steps(config: InversionConfig, target: inputs.Target) -> int:
+def _steps(config: InversionConfig, target: inputs.Target, has_encoder: bool) -> int:
     """How many steps an image takes at most."""
-    searched = 0 if target.camera is not None else (target.guess is None) + config.camera.refine_steps
+    begun = has_encoder or target.guess is not None
+    searched = 0 if target.camera is not None else (not begun) + config.camera.refine_steps
     return searched + config.latent.steps + config.tuning.steps + config.joint.steps

@@ -131,6 +131,7 @@ def _invert_one() -> int:
     photograph = inputs.read(_entry(_IMAGE.value), _config())
     generator_directory = _generator_directory()
 
+    from pmv_jax.checkpoints.encoder import load_encoder
     from pmv_jax.checkpoints.orbax import load_generator
     from pmv_jax.commandline import heap
     from pmv_jax.inversion import pipeline
@@ -151,6 +152,7 @@ def _invert_one() -> int:
             state_directory=space.state,
             camera_guess=target.guess,
             weights=target.weights,
+            encoder=load_encoder(generator_directory, generator.config),
         )
         title = Path(_IMAGE.value).stem
         figures = write_result(

@@ -25,6 +25,7 @@ from pmv_jax.inversion.fit_stage import ViewFit
 from pmv_jax.inversion.image_run import ImageRun, Progress, StageRecord
 from pmv_jax.inversion.result import Inversion
 from pmv_jax.inversion.stage import Draft, Stage, StageRequest
+from pmv_jax.models.encoder import Encoder
 from pmv_jax.models.generator import Generator
 
 Tree = Any
@@ -70,6 +71,7 @@ def invert(
     camera_guess: np.ndarray | Array | None = None,
     method: Sequence[Stage] = METHOD,
     weights: np.ndarray | Array | None = None,
+    encoder: Encoder | None = None,
 ) -> Inversion:
     """Inverts one image.
 
@@ -86,13 +88,15 @@ def invert(
       method: the stages.
       weights: [H, W] in [0, 1], how far each pixel of the image is to be believed: those of weight 0 are neither fitted
         nor warped into pseudo-views, and say nothing of the camera. None is 1 everywhere.
+      encoder: of the generator: fitting begins with what it sees in the image. None begins with the average head, and
+        searches for the camera by rendering random ones.
 
     Raises:
       InputError: an image or camera of the wrong size, or not finite; or the loss's network is not there.
       NumericalError: a loss became NaN or infinite.
     """
     config = InversionConfig() if config is None else config
-    course = stages(image, camera, generator, config, camera_guess, method, weights)
+    course = stages(image, camera, generator, config, camera_guess, method, weights, encoder)
     inversion, records = _run(ImageRun(course, config.seed, progress, state_directory), generator)
     return dataclasses.replace(inversion, stages=records)
 
@@ -103,10 +107,11 @@ def search_camera(
     config: InversionConfig | None = None,
     guess: np.ndarray | Array | None = None,
     weights: np.ndarray | Array | None = None,
+    encoder: Encoder | None = None,
 ) -> np.ndarray:
     """Stage 0 alone: the camera [25] of one image [H, W, 3]. Arguments and errors: see `invert`."""
     config = InversionConfig() if config is None else config
-    course = _course(_first_draft(image, None, generator, config, guess, weights), _CAMERA_STAGES)
+    course = _course(_first_draft(image, None, generator, config, guess, weights, encoder), _CAMERA_STAGES)
     draft, _ = _run(ImageRun(course, config.seed), generator)
     return np.asarray(draft.camera)
 
@@ -119,12 +124,13 @@ def stages(
     camera_guess: np.ndarray | Array | None = None,
     method: Sequence[Stage] = METHOD,
     weights: np.ndarray | Array | None = None,
+    encoder: Encoder | None = None,
 ) -> Coroutine[StageRequest, Tree, Inversion]:
     """The method as a coroutine: yields each fit it asks for, is sent the fitted variables, and returns the Inversion.
 
     Whoever drives it decides where and with how many others the fits are run. Arguments and errors: see `invert`.
     """
-    draft = _first_draft(image, camera, generator, config, camera_guess, weights)
+    draft = _first_draft(image, camera, generator, config, camera_guess, weights, encoder)
     losses.load_network(config.loss)  # if its weights are not there, better now
     draft = yield from _course(draft, method)
     ws = view_fitting.w_plus(draft.code, generator)
@@ -146,6 +152,7 @@ def _first_draft(
     config: InversionConfig,
     camera_guess: np.ndarray | Array | None,
     weights: np.ndarray | Array | None = None,
+    encoder: Encoder | None = None,
 ) -> Draft:
     """What is known before the first stage. Raises InputError for images and cameras that cannot be used."""
     size = generator.config.image_resolution
@@ -154,7 +161,9 @@ def _first_draft(
     believed = None if weights is None else _checked("weights", weights, (size, size))
     untuned = tuned_weights.start(generator.params, config.weights)
     draft = Draft(image, generator, config, untuned, params=untuned, weights=believed, camera_guess=guess)
-    return draft if camera is None else latent.at_average(draft, _checked("camera", camera, (25,)))
+    if encoder is not None:
+        draft = draft.replace(encoder=encoder, glance=encoder(image))
+    return draft if camera is None else latent.begin(draft, _checked("camera", camera, (25,)))
 
 
 def _checked(name: str, values: np.ndarray | Array, shape: tuple[int, ...]) -> Array:

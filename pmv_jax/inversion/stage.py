@@ -14,6 +14,7 @@ from jax import Array
 
 from pmv_jax.config import InversionConfig
 from pmv_jax.inversion.adam_loop import FitState
+from pmv_jax.models.encoder import Encoder, Glance
 from pmv_jax.models.generator import Generator
 
 Tree = Any
@@ -31,6 +32,8 @@ class Draft:
       params: the same, as tuned so far.
       weights: [H, W] in [0, 1], how far each pixel of it is to be believed; None is 1.
       camera_guess: [25], near which the camera is.
+      encoder: the generator's, if it has one.
+      glance: `models.encoder.Glance`, what the encoder saw in the image.
       camera_estimate: `camera.Estimate`, what the search knows of the camera.
       camera: [25] of the input.
       pose: [5] of that camera (`cameras.poses`), if it is an estimate that the latent stage may refine.
@@ -46,6 +49,8 @@ class Draft:
     params: Tree
     weights: Array | None = None
     camera_guess: Array | None = None
+    encoder: Encoder | None = None
+    glance: Glance | None = None
     camera_estimate: Any = None
     camera: Array | None = None
     pose: Array | None = None
