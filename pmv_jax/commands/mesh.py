@@ -5,7 +5,7 @@
 
 The suffix of --out chooses the format: .glb (Blender, three.js), .ply, .obj or .stl (binary; the shape alone). Marching
 cubes find the surface; normals and colours as the generator renders them are at the vertices. --texture bakes an atlas
-of N pixels a side instead, in which what the input picture shows is painted from it; it needs the extra `pmv_jax[mesh]`.
+of N pixels a side instead, in which what the input picture shows is painted from it (extra `pmv_jax[mesh]`).
 A .mrc holds no triangles but the density on a grid, laid out as by EG3D's gen_samples.py (for ChimeraX; it needs the
 extra `pmv_jax[mrc]`).
 
