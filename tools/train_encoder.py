@@ -57,7 +57,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     state = loop.load(out, config) if (out / loop.STATE_FILE).exists() else loop.begin(config, seed)
     random = np.random.default_rng((seed, state.step))
-    pool = deque((source.draw(random) for _ in range(20 * FRESH)), maxlen=POOL)
+    pool = deque((source.draw(random) for _ in range(100 * FRESH)), maxlen=POOL)
     figures, saved = [], time.monotonic()
     while state.step < _STEPS.value:
         if state.step % _REFRESH == 0:
