@@ -30,7 +30,8 @@ def test_committed_without_outputs(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs_to_its_end(path, tmp_path):
+def test_runs_to_its_end(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of the kernel: compiles sooner
     nbformat, nbclient = (pytest.importorskip(name) for name in ("nbformat", "nbclient"))
     save_generator(tmp_path / "generator", small_inversion.generator(), provenance={})
     notebook = nbformat.read(path, as_version=4)

@@ -66,10 +66,10 @@ def main() -> None:
     provenance = {"source_file": source.name, "sha256": digest, "licence": LICENCE_NOTE}
     checkpoints.save_generator(output, Generator(config, variables), provenance, _DTYPE.value, _FORCE.value)
     count = sum(x.size for x in _leaves(variables["params"]))
-    print(summary(config, state, count, output))
+    print(_summary(config, state, count, output))
 
 
-def summary(config: GeneratorConfig, state: eg3d.Eg3dState, parameters: int, output: Path) -> str:
+def _summary(config: GeneratorConfig, state: eg3d.Eg3dState, parameters: int, output: Path) -> str:
     """A table of what was converted."""
     rendering = config.rendering
     start, end = rendering.ray_start, rendering.ray_end
