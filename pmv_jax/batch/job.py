@@ -231,7 +231,8 @@ class Job:
             entry = self._images[index]
             item.image = entry.image
             entry = dataclasses.replace(entry, align=entry.align and self._options.align)
-            item.target = inputs.align(inputs.read(entry, self._config), self._generator.config, self._options.force)
+            photograph, family = inputs.read(entry, self._config), self._generator.config
+            item.target = inputs.align(photograph, family, self._options.force, self._encoder)
         except Exception as error:
             item.target = error
         return item
@@ -259,7 +260,12 @@ class Job:
             state.mkdir(exist_ok=True)
             for _ in range(item.attempt - 1):
                 config = _slower(config)
-            known = {"camera_guess": target.guess, "weights": target.weights, "encoder": self._encoder}
+            known = {
+                "camera_guess": target.guess,
+                "weights": target.weights,
+                "matte": target.matte,
+                "encoder": self._encoder,
+            }
             stages = pipeline.stages(target.image, target.camera, generator, config, **known)
             watch = self._monitor.watch(item.name, _steps(config, target, self._encoder is not None))
             item.run = ImageRun(stages, config.seed, watch, state)
@@ -297,8 +303,8 @@ class Job:
     def _write(self, item: _Item) -> None:
         inversion = dataclasses.replace(item.run.result, stages=tuple(item.run.records))
         result = item.space.result
-        image, weights = item.target.image, item.target.weights
-        write_result(result, inversion, image, title=item.name, peak_memory=self._memory, weights=weights)
+        known = {"weights": item.target.weights, "matte": item.target.matte}
+        write_result(result, inversion, item.target.image, title=item.name, peak_memory=self._memory, **known)
         item.target.write_alignment(result, self._generator, inversion.camera)
         item.space.publish()
 

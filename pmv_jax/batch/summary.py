@@ -25,7 +25,7 @@ RESULTS, FAILURES, PAGE = "results.csv", "failures.jsonl", "index.html"
 FAILURE_FOLDER = "failures"
 PAGE_LENGTH = 500  # images
 _FIGURES = ("psnr", "ssim", "ms_ssim", "lpips")
-_COLUMNS = ("name", "image", *_FIGURES, "yaw", "pitch", "seed", "steps", "seconds", "device")
+_COLUMNS = ("name", "image", *_FIGURES, "yaw", "pitch", "seed", "steps", "seconds", "device", "doubts")
 
 
 class Summary:
@@ -70,6 +70,7 @@ class Summary:
             "steps": sum(stage["steps"] for stage in figures["stages"]),
             "seconds": round(sum(stage["seconds"] for stage in figures["stages"]), 1),
             "device": figures["device"],
+            "doubts": "; ".join(figures.get("doubts", [])),
         }
 
     def _failures(self) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Inverts photographs: one picture in, a head that can be rendered from anywhere out; or many at a time.
 
-    python -m pmv_jax.invert --image FILE [--face N | --landmarks FILE | --camera FILE | --noalign] [--generator DIR]
-                             [--config NAME|FILE.py] [--set KEY=VALUE]... [--out DIR] [--seed N] [--force | --resume]
+    python -m pmv_jax.invert --image FILE [--face N | --landmarks FILE | --camera FILE | --noalign] [--mask FILE]
+                             [--generator DIR] [--config NAME|FILE.py] [--set KEY=VALUE]... [--out DIR] [--seed N]
+                             [--force | --resume]
     python -m pmv_jax.invert --images 'DIR/*.png' | FILE.txt | FILE.csv | FILE.jsonl | dataset.json | set.zip
                              [--batch N] [--multihost] [--strict] [--log-dir DIR] [...]
 
@@ -9,7 +10,8 @@ The picture (PNG, JPEG, WebP, AVIF, TIFF, BMP; HEIC with the extra `pmv_jax[heif
 the extra `pmv_jax[face]` the face is found, cropped as EG3D crops FFHQ, and its camera estimated from its landmarks
 (alignment.png shows how); then the generator refines the camera. Without it, with --noalign, or for what is no face,
 the central square is taken and the camera searched.
-With --camera the picture is a crop already. The result directory holds the reconstruction,
+With --camera the picture is a crop already. --mask says where the head is, where its hair and the background are hard
+to tell apart: the geometry is held to its outline. The result directory holds the reconstruction,
 renderings from other views (views.png, orbit.mp4), depth, the settings and figures (config.json, metrics.json), and the
 tuned generator (inversion/).
 
@@ -68,6 +70,11 @@ _CONVENTION = FLAGS.string(
 _FACE = FLAGS.integer("face", None, "Which face, counted from the largest. Default: the largest.", least=1)
 _LANDMARKS = FLAGS.string(
     "landmarks", None, "Five lines 'x y' in pixels: eyes, nose tip, mouth corners, left first. Default: detect them."
+)
+_MASK = FLAGS.string(
+    "mask",
+    None,
+    "Picture of the photograph's size, or the crop's, with head, hair and clothes white and all else black.",
 )
 _ALIGN = FLAGS.switch("align", True, "Find the face and crop to it; --noalign takes the central square.")
 _BATCH = FLAGS.integer(
@@ -139,7 +146,8 @@ def _invert_one() -> int:
 
     heap.give_back_after_compiling()
     generator = load_generator(generator_directory)
-    target = inputs.align(photograph, generator.config, force)
+    encoder = load_encoder(generator_directory, generator.config)
+    target = inputs.align(photograph, generator.config, force, encoder)
     workspace.check_space(out, _space_needed(generator_directory))
     request = target.request(str(generator_directory))
     with workspace.open_workspace(out, request, force=force, resume=resume) as space, ProgressBars() as bars:
@@ -152,11 +160,18 @@ def _invert_one() -> int:
             state_directory=space.state,
             camera_guess=target.guess,
             weights=target.weights,
-            encoder=load_encoder(generator_directory, generator.config),
+            matte=target.matte,
+            encoder=encoder,
         )
         title = Path(_IMAGE.value).stem
         figures = write_result(
-            space.result, inversion, target.image, bars.stage("rendering"), title=title, weights=target.weights
+            space.result,
+            inversion,
+            target.image,
+            bars.stage("rendering"),
+            title=title,
+            weights=target.weights,
+            matte=target.matte,
         )
         target.write_alignment(space.result, generator, inversion.camera)
     if figures["doubts"]:
@@ -166,7 +181,7 @@ def _invert_one() -> int:
 
 
 def _invert_many() -> int:
-    for flag in (_CAMERA, _CONVENTION, _FACE, _LANDMARKS):
+    for flag in (_CAMERA, _CONVENTION, _FACE, _LANDMARKS, _MASK):
         if flag.value is not None:
             raise InputError(f"--{flag.name} is for one --image; a manifest has it line by line")
     images = manifest.read(_IMAGES.value)
@@ -205,7 +220,9 @@ def _plan(machine: str, images: int, generator_directory: Path, config: Inversio
 
 
 def _entry(image: str) -> manifest.Entry:
-    return manifest.Entry(image, _CAMERA.value, _LANDMARKS.value, _FACE.value, _ALIGN.value, _CONVENTION.value)
+    return manifest.Entry(
+        image, _CAMERA.value, _LANDMARKS.value, _FACE.value, _ALIGN.value, _CONVENTION.value, _MASK.value
+    )
 
 
 def _config() -> InversionConfig:

@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from pmv_jax.faces import alignment
-from pmv_jax.models.encoder import Glance
+from pmv_jax.images import resize
+
+if TYPE_CHECKING:
+    from pmv_jax.models.encoder import Encoder, Glance
 
 _ROUNDS = 4  # of looking and cropping: far off, an encoder knows the direction better than the distance
 # Standard deviations of roll (radians), shifts (crop sizes) and logarithm of scale, beyond which it saw no head.
 _SURE = (0.1, 0.04, 0.04, 0.12)
 
 
-def frame_of(picture: Image.Image, encoder: Callable[[np.ndarray], Glance], resolution: int) -> np.ndarray | None:
+def frame_of(picture: Image.Image, encoder: Encoder) -> np.ndarray | None:
     """EG3D's crop of a photograph, from looking at its central square and, again and again, at the better crop.
 
     Args:
       picture: mode RGB, or F in [0, 255].
-      encoder: gives the glance at a picture [n, n, 3].
-      resolution: of the pictures to look at.
+      encoder: looks at the crops.
 
     Returns:
       A frame [2, 3], see `faces.alignment`; None where the encoder is not sure of a head.
     """
     frame = alignment.whole(picture)
     for _ in range(_ROUNDS):
-        glance = encoder(alignment.cut(picture, frame, resolution))
+        glance = encoder(alignment.cut(picture, frame, encoder.config.resolution))
         frame = moved(frame, np.asarray(glance.pose, np.float64))
-    return None if (np.asarray(glance.pose_width)[2:] > _SURE).any() else frame
+    return frame if _is_sure(glance) else None
+
+
+def matte_of(image: np.ndarray, encoder: Encoder) -> np.ndarray | None:
+    """What of a crop [H, W, 3] in [-1, 1] is head, hair or clothes, [H, W] in [0, 1]; None if no head is seen."""
+    glance = encoder(image)
+    if not _is_sure(glance):
+        return None
+    return np.clip(resize(np.asarray(glance.matte)[..., None], image.shape[:2])[..., 0], 0, 1)
+
+
+def _is_sure(glance: Glance) -> bool:
+    return bool((np.asarray(glance.pose_width)[2:] < _SURE).all())
 
 
 def moved(frame: np.ndarray, pose: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
     DIR/*.png       every file that fits, ** for folders below
     list.txt        one image a line; after it, behind tabs, its camera file and settings KEY=VALUE; # begins a comment
-    list.csv        columns: image, and any of camera, camera_convention, landmarks, face, align and settings such as
-                    tuning.steps
+    list.csv        columns: image, and any of camera, camera_convention, landmarks, face, mask, align and settings such
+                    as tuning.steps
     list.jsonl      one object a line, with the same keys; camera may be the 25 numbers themselves
     dataset.json    EG3D's {"labels": [[image, 25 numbers], ...]}
     set.zip         its pictures, with the cameras of the dataset.json inside, if there is one: EG3D's data sets
@@ -49,6 +49,7 @@ class Entry:
       face: which one, 1 is the largest.
       align: whether to find the face and crop to it.
       camera_convention: in which the camera is written, see `cameras.conventions`; None is the project's own.
+      mask: path of a picture in which head, hair and clothes are white and all else is black.
       settings: KEY=VALUE, as `config.override` takes them.
     """
 
@@ -58,6 +59,7 @@ class Entry:
     face: int | None = None
     align: bool = True
     camera_convention: str | None = None
+    mask: str | None = None
     settings: tuple[str, ...] = ()
 
 
@@ -127,8 +129,8 @@ class Manifest(Sequence[Entry]):
 
     def _entry(self, values: dict[str, Any]) -> Entry:
         values = {str(key).strip(): value for key, value in values.items() if value is not None}
-        image, camera, landmarks, convention = (
-            values.pop(key, None) for key in ("image", "camera", "landmarks", "camera_convention")
+        image, camera, landmarks, convention, mask = (
+            values.pop(key, None) for key in ("image", "camera", "landmarks", "camera_convention", "mask")
         )
         if not isinstance(image, str) or not image.strip():
             raise InputError("has no image")
@@ -144,6 +146,7 @@ class Manifest(Sequence[Entry]):
             None if face is None else int(face),
             bool(align),
             convention,
+            None if mask is None else self._path(str(mask)),
             tuple(f"{key}={value}" for key, value in values.items()),
         )
 

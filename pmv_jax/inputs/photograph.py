@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,14 @@ from pmv_jax.cameras import conventions
 from pmv_jax.cameras.files import checked, load_camera
 from pmv_jax.config import GeneratorConfig, InversionConfig, override, to_dict
 from pmv_jax.errors import InputError
+from pmv_jax.faces import alignment
 from pmv_jax.images import open_image, to_square
+from pmv_jax.inputs import framing
 from pmv_jax.inputs.manifest import WEB, Entry
 
 if TYPE_CHECKING:
     from pmv_jax.faces.portrait import Portrait
+    from pmv_jax.models.encoder import Encoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +44,14 @@ class Photograph:
       picture: mode RGB, or F in [0, 255].
       camera: [25]; None where it has to be found.
       config: the recipe with the entry's own settings.
+      mask: a picture of the same size, or the crop's, in which the head is white; None where nobody drew one.
     """
 
     entry: Entry
     picture: Image.Image
     camera: np.ndarray | None
     config: InversionConfig
+    mask: Image.Image | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Target:
       weights: [H, W] in [0, 1], 0 where the crop reaches beyond the photograph and is made up.
       guess: [25], near which the camera is; None where nothing is known of it.
       portrait: the face that was found; None where the picture was taken as it is.
+      matte: [H, W] in [0, 1], the share of each pixel that is head, hair or clothes; None where nobody says.
     """
 
     photograph: Photograph
@@ -64,6 +71,7 @@ class Target:
     weights: np.ndarray
     guess: np.ndarray | None
     portrait: Portrait | None
+    matte: np.ndarray | None = None
 
     @property
     def camera(self) -> np.ndarray | None:
@@ -78,6 +86,7 @@ class Target:
             "landmarks": None if self.portrait is None else self.portrait.landmarks.tolist(),
             "generator": generator,
             "config": to_dict(self.photograph.config),
+            **({} if self.matte is None else {"matte": hashlib.sha256(self.matte.tobytes()).hexdigest()}),
         }
 
     def write_alignment(self, directory: Path, generator: Any, camera: np.ndarray) -> None:
@@ -110,16 +119,20 @@ def read(entry: Entry, config: InversionConfig) -> Photograph:
         picture = open_image(path)
     if len(names) > 1:
         raise InputError(f"{' and '.join(names)} exclude each other; each says in its own way where the face is")
-    return Photograph(entry, picture, _camera(entry), config)
+    return Photograph(entry, picture, _camera(entry), config, None if entry.mask is None else _mask(entry.mask))
 
 
-def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) -> Target:
+def align(
+    photograph: Photograph, family: GeneratorConfig, force: bool = False, encoder: Encoder | None = None
+) -> Target:
     """Crops a photograph as the generator wants it.
 
     Args:
       photograph: of `read`.
       family: the generator's config, for its cameras and the size of its pictures.
       force: go on with a doubtful face or camera.
+      encoder: the generator's: it finds the crop where face detection is not installed, and the matte where nobody
+        drew a mask.
 
     Raises:
       InputError: no face, or a doubtful one; a camera that fits no picture of the generator.
@@ -127,14 +140,81 @@ def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) 
     entry, picture, resolution = photograph.entry, photograph.picture, family.image_resolution
     if photograph.camera is not None:
         _check_camera(photograph, family, force)
-    portrait = None
+    portrait, frame = None, None
     if photograph.camera is None and entry.align:
         portrait = _find_face(entry, picture, family, photograph.config, force)
-    if portrait is None:
-        everywhere = np.ones((resolution, resolution), np.float32)
-        return Target(photograph, to_square(picture, resolution), everywhere, None, None)
-    weights = portrait.coverage(picture, resolution)
-    return Target(photograph, portrait.crop(picture, resolution), weights, portrait.pose.camera, portrait)
+        frame = _frame(photograph, encoder) if portrait is None else portrait.frame
+        if portrait is not None and portrait.is_crop:
+            frame = None
+    cut = functools.partial(_cut, frame=frame, resolution=resolution)
+    image, matte = cut(picture), _matte(photograph, cut, resolution)
+    if matte is None and encoder is not None:
+        matte = framing.matte_of(image, encoder)
+    guess = None if portrait is None else portrait.pose.camera
+    return Target(photograph, image, _coverage(picture, frame, resolution), guess, portrait, matte)
+
+
+def _cut(picture: Image.Image, frame: np.ndarray | None, resolution: int) -> np.ndarray:
+    """[resolution, resolution, 3] in [-1, 1] within a frame of `faces.alignment`; None is the central square."""
+    return to_square(picture, resolution) if frame is None else alignment.cut(picture, frame, resolution)
+
+
+def _coverage(picture: Image.Image, frame: np.ndarray | None, resolution: int) -> np.ndarray:
+    """[resolution, resolution] in [0, 1]: how far the pixels of `_cut` are the photograph's."""
+    if frame is None:
+        return np.ones((resolution, resolution), np.float32)
+    return alignment.coverage(picture, frame, resolution)
+
+
+def _frame(photograph: Photograph, encoder: Encoder | None) -> np.ndarray | None:
+    """The crop without face detection: where the encoder sees a head. None, the central square, is warned of."""
+    frame = None if encoder is None else framing.frame_of(photograph.picture, encoder)
+    if frame is None:
+        warnings.warn(
+            f"{photograph.entry.image}: face detection is not installed (pip install 'pmv_jax[face]'); "
+            "taking the central square and searching for the camera",
+            stacklevel=3,
+        )
+    elif alignment.is_aligned(photograph.picture, frame):
+        return None
+    return frame
+
+
+def _mask(path: str) -> Image.Image:
+    """A mask as it was drawn, mode F in [0, 255]."""
+    with _local(path) as file:
+        try:
+            mask = open_image(file).convert("F")
+        except InputError as error:
+            raise InputError(f"mask: {error}") from error
+    lowest, highest = mask.getextrema()
+    if lowest >= 128 or highest < 128:
+        colour = "black" if highest < 128 else "white"
+        raise InputError(f"mask {path}: is all {colour}; head, hair and clothes must be white, all else black")
+    return mask
+
+
+def _matte(photograph: Photograph, cut: Callable[[Image.Image], np.ndarray], resolution: int) -> np.ndarray | None:
+    """The mask [resolution, resolution] in [0, 1], cropped with its photograph, or as it is if it is the crop's own."""
+    mask, picture = photograph.mask, photograph.picture
+    if mask is None:
+        return None
+    if mask.size == picture.size:
+        cropped = cut(mask)
+    elif mask.size == (resolution, resolution):
+        cropped = to_square(mask, resolution)
+    else:
+        (width, height), (own_width, own_height) = mask.size, picture.size
+        raise InputError(
+            f"mask {photograph.entry.mask}: is {width}x{height} pixels; draw it on the photograph, which is "
+            f"{own_width}x{own_height}, or on its crop of {resolution}x{resolution}"
+        )
+    matte = (cropped[..., 0] + 1) / 2
+    if matte.max() < 0.5:
+        raise InputError(
+            f"mask {photograph.entry.mask}: is black all over the crop; make the head white that is inverted"
+        )
+    return matte
 
 
 def _camera(entry: Entry) -> np.ndarray | None:
@@ -166,7 +246,7 @@ def _check_camera(photograph: Photograph, family: GeneratorConfig, force: bool) 
 def _find_face(
     entry: Entry, picture: Image.Image, family: GeneratorConfig, config: InversionConfig, force: bool
 ) -> Portrait | None:
-    """The face to invert; None where the central square has to do, which a warning then says."""
+    """The face to invert; None where nothing is installed that finds it."""
     from pmv_jax.faces import detection, landmark_files, portrait
 
     about = {
@@ -181,11 +261,6 @@ def _find_face(
             landmarks = landmark_files.load_landmarks(path)
         found = portrait.from_landmarks(picture, entry.image, landmarks, **about)
     elif entry.face is None and not detection.is_available():
-        warnings.warn(
-            "face detection is not installed (pip install 'pmv_jax[face]'); "
-            "taking the central square and searching for the camera",
-            stacklevel=2,
-        )
         return None
     else:
         found = portrait.from_detection(picture, entry.image, entry.face, **about)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from pmv_jax.config import InversionConfig, LossConfig, Settings
-from pmv_jax.inversion import losses, view_fitting
+from pmv_jax.inversion import losses, outline, view_fitting
 from pmv_jax.inversion.adam_loop import FitState
 from pmv_jax.inversion.stage import Draft, StageRequest
 from pmv_jax.models.generator import Generator
@@ -31,10 +31,12 @@ class ViewFitProgram:
     Attributes:
       loss: see there.
       fits_pose: whether the variables have a pose.
+      outlined: whether the views have an outline.
     """
 
     loss: LossConfig
     fits_pose: bool = False
+    outlined: bool = False
 
     def network(self) -> Tree | None:
         """See `stage.StageProgram`."""
@@ -52,6 +54,7 @@ def input_alone(draft: Draft) -> view_fitting.Views:
     room = config.pseudo_views.count if config.joint.steps else 0
     side = draft.generator.config.rendering.neural_resolution
     views = view_fitting.single_view(draft.image, draft.camera, room, side)
+    views = views._replace(outline=outline.of_input(draft, room))
     return views if draft.weights is None else views._replace(weights=draft.weights * views.weights)
 
 
@@ -92,9 +95,10 @@ class ViewFit:
         plan, pose = self.plan(draft.config), draft.pose if self.fits_pose else None
         if pose is not None:
             plan = plan.replace(pose=pose, pose_pull=jnp.float32(_POSE_PULL))
-        program = ViewFitProgram(draft.config.loss, pose is not None)
+        views = self.views(draft)
+        program = ViewFitProgram(draft.config.loss, pose is not None, views.outline is not None)
         fresh = jax.tree.map(jnp.array, (draft.code, self.params(draft), pose))  # copies: the loop donates its state
-        own = self.views(draft), plan, draft.statistics.std
+        own = views, plan, draft.statistics.std
         flag = f" (--set {settings.group}.learning_rate=...)" if hasattr(draft.config, settings.group) else ""
         remedy = f"try a lower learning rate{flag}"
         return StageRequest(self.name, settings.steps, program, view_fitting.start(*fresh), own, remedy)

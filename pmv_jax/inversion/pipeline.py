@@ -20,7 +20,7 @@ from jax import Array
 from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
 from pmv_jax.inversion import camera as camera_search
-from pmv_jax.inversion import latent, losses, pseudo_views, tuned_weights, tuning, view_fitting
+from pmv_jax.inversion import latent, losses, outline, pseudo_views, tuned_weights, tuning, view_fitting
 from pmv_jax.inversion.fit_stage import ViewFit
 from pmv_jax.inversion.image_run import ImageRun, Progress, StageRecord
 from pmv_jax.inversion.result import Inversion
@@ -33,6 +33,7 @@ Tree = Any
 METHOD: tuple[Stage, ...] = (
     camera_search.Search("camera"),
     camera_search.Refinement("camera_refinement"),
+    outline.FindBackdrop("backdrop"),
     ViewFit(
         "latent",
         settings=lambda recipe: recipe.latent,
@@ -71,6 +72,7 @@ def invert(
     camera_guess: np.ndarray | Array | None = None,
     method: Sequence[Stage] = METHOD,
     weights: np.ndarray | Array | None = None,
+    matte: np.ndarray | Array | None = None,
     encoder: Encoder | None = None,
 ) -> Inversion:
     """Inverts one image.
@@ -88,6 +90,8 @@ def invert(
       method: the stages.
       weights: [H, W] in [0, 1], how far each pixel of the image is to be believed: those of weight 0 are neither fitted
         nor warped into pseudo-views, and say nothing of the camera. None is 1 everywhere.
+      matte: [H, W] in [0, 1], the share of each pixel that is head, hair or clothes: the head's geometry is held to its
+        outline, and no pseudo-view shows what lies on the wrong side of that. None where nobody says.
       encoder: of the generator: fitting begins with what it sees in the image. None begins with the average head, and
         searches for the camera by rendering random ones.
 
@@ -96,7 +100,7 @@ def invert(
       NumericalError: a loss became NaN or infinite.
     """
     config = InversionConfig() if config is None else config
-    course = stages(image, camera, generator, config, camera_guess, method, weights, encoder)
+    course = stages(image, camera, generator, config, camera_guess, method, weights, matte, encoder)
     inversion, records = _run(ImageRun(course, config.seed, progress, state_directory), generator)
     return dataclasses.replace(inversion, stages=records)
 
@@ -111,7 +115,7 @@ def search_camera(
 ) -> np.ndarray:
     """Stage 0 alone: the camera [25] of one image [H, W, 3]. Arguments and errors: see `invert`."""
     config = InversionConfig() if config is None else config
-    course = _course(_first_draft(image, None, generator, config, guess, weights, encoder), _CAMERA_STAGES)
+    course = _course(_first_draft(image, None, generator, config, guess, weights, encoder=encoder), _CAMERA_STAGES)
     draft, _ = _run(ImageRun(course, config.seed), generator)
     return np.asarray(draft.camera)
 
@@ -124,19 +128,21 @@ def stages(
     camera_guess: np.ndarray | Array | None = None,
     method: Sequence[Stage] = METHOD,
     weights: np.ndarray | Array | None = None,
+    matte: np.ndarray | Array | None = None,
     encoder: Encoder | None = None,
 ) -> Coroutine[StageRequest, Tree, Inversion]:
     """The method as a coroutine: yields each fit it asks for, is sent the fitted variables, and returns the Inversion.
 
     Whoever drives it decides where and with how many others the fits are run. Arguments and errors: see `invert`.
     """
-    draft = _first_draft(image, camera, generator, config, camera_guess, weights, encoder)
+    draft = _first_draft(image, camera, generator, config, camera_guess, weights, matte, encoder)
     losses.load_network(config.loss)  # if its weights are not there, better now
     draft = yield from _course(draft, method)
     ws = view_fitting.w_plus(draft.code, generator)
     tuned = _merged(generator, draft.params)
-    found, made = np.asarray(draft.camera), draft.pseudo_views
-    return Inversion(tuned, np.asarray(ws), found, config, pseudo_views=made, tuned=draft.params)
+    found = np.asarray(draft.camera)
+    kept = {"pseudo_views": draft.pseudo_views, "head_limit": draft.head_limit, "tuned": draft.params}
+    return Inversion(tuned, np.asarray(ws), found, config, **kept)
 
 
 def _course(draft: Draft, method: Sequence[Stage]) -> Coroutine[StageRequest, Tree, Draft]:
@@ -152,6 +158,7 @@ def _first_draft(
     config: InversionConfig,
     camera_guess: np.ndarray | Array | None,
     weights: np.ndarray | Array | None = None,
+    matte: np.ndarray | Array | None = None,
     encoder: Encoder | None = None,
 ) -> Draft:
     """What is known before the first stage. Raises InputError for images and cameras that cannot be used."""
@@ -159,8 +166,10 @@ def _first_draft(
     image = _checked("image", image, (size, size, 3))
     guess = None if camera_guess is None else _checked("camera_guess", camera_guess, (25,))
     believed = None if weights is None else _checked("weights", weights, (size, size))
+    head = None if matte is None else _checked("matte", matte, (size, size))
     untuned = tuned_weights.start(generator.params, config.weights)
-    draft = Draft(image, generator, config, untuned, params=untuned, weights=believed, camera_guess=guess)
+    known = {"weights": believed, "matte": head, "camera_guess": guess}
+    draft = Draft(image, generator, config, untuned, params=untuned, **known)
     if encoder is not None:
         draft = draft.replace(encoder=encoder, glance=encoder(image))
     return draft if camera is None else latent.begin(draft, _checked("camera", camera, (25,)))

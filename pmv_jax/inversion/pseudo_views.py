@@ -12,7 +12,7 @@ from jax import Array
 
 from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, PseudoViewConfig
-from pmv_jax.inversion import fit_stage, tuned_weights, view_fitting, visibility
+from pmv_jax.inversion import fit_stage, outline, tuned_weights, view_fitting, visibility
 from pmv_jax.inversion.stage import Draft
 from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.models.generator import Generator
@@ -47,7 +47,8 @@ def added(draft: Draft) -> Draft:
     tuned, untuned = _merged(draft.generator, draft.params), _merged(draft.generator, draft.untuned)
     ws = view_fitting.w_plus(draft.code, draft.generator)
     weights = jnp.ones(draft.image.shape[:2]) if draft.weights is None else draft.weights
-    made = make(tuned, untuned, ws, draft.image, weights, draft.camera, config=draft.config.pseudo_views)
+    known = {"matte": None if draft.head_limit is None else draft.matte, "limit": draft.head_limit}
+    made = make(tuned, untuned, ws, draft.image, weights, draft.camera, **known, config=draft.config.pseudo_views)
     return draft.replace(pseudo_views=made)
 
 
@@ -55,7 +56,7 @@ def targets(draft: Draft) -> Views:
     """What the joint tuning fits: the input, then the pseudo-views."""
     alone, made = fit_stage.input_alone(draft), draft.pseudo_views
     views = zip(alone[:3], (made.cameras, made.blend, made.weight), strict=True)
-    return Views(*(jnp.concatenate([own[:1], ours]) for own, ours in views), made.distances)
+    return Views(*(jnp.concatenate([own[:1], ours]) for own, ours in views), made.distances, alone.outline)
 
 
 def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: GeneratorConfig) -> Array:
@@ -91,6 +92,8 @@ def make(
     image: Array,
     weights: Array,
     camera: Array,
+    matte: Array | None = None,
+    limit: Array | None = None,
     *,
     config: PseudoViewConfig,
 ) -> PseudoViews:
@@ -108,6 +111,9 @@ def make(
       image: the input [H, W, 3] in [-1, 1].
       weights: [H, W] in [0, 1], how far each of its pixels is to be believed; what is not is not seen.
       camera: [25] of the input.
+      matte: [H, W] in [0, 1], the share of each pixel that is head: no other view shows what the geometry has on the
+        wrong side of its outline. None where that is not known.
+      limit: [n, n], how far back the head may reach in the input, `outline.head_limit`; with a matte.
       config: which views, and how they are blended.
     """
     around = view_cameras(camera, config, tuned.config)
@@ -116,6 +122,8 @@ def make(
     rendered = jax.lax.map(lambda view: tuned.render(planes, ws, view), everyone)
     raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
     z_depth = raw_z_depth if config.depth_detail == 0 else _surface(tuned, planes, everyone, config.depth_detail)
+    if matte is not None:
+        weights = weights * outline.agreement(matte, z_depth[0], limit)
     limits = {"tolerance": config.depth_tolerance, "steepest": config.steepest}
     layers = jnp.concatenate([weights[..., None] * image, weights[..., None]], axis=-1)
     warped = jax.vmap(lambda z, c: visibility.warp(layers, z_depth[0], camera, z, c, **limits))(z_depth[1:], around)

@@ -36,6 +36,8 @@ class Inversion:
       config: the recipe.
       stages: what was run.
       pseudo_views: what the joint tuning was shown; None if it was not run, or after loading.
+      head_limit: [n, n], z-depths up to which the head may reach in the input (`outline`); None without a matte, or
+        after loading.
       tuned: what was tuned of the generator, see `tuned_weights`; None after loading all of it.
     """
 
@@ -45,6 +47,7 @@ class Inversion:
     config: InversionConfig
     stages: tuple[StageRecord, ...] = ()
     pseudo_views: PseudoViews | None = None
+    head_limit: Array | None = None
     tuned: Any = None
 
     @functools.cached_property

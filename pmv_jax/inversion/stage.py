@@ -31,6 +31,7 @@ class Draft:
       untuned: what is to be tuned of the generator, as it is at first (`tuned_weights.start`).
       params: the same, as tuned so far.
       weights: [H, W] in [0, 1], how far each pixel of it is to be believed; None is 1.
+      matte: [H, W] in [0, 1], the share of each pixel that is head, hair or clothes; None where nobody says.
       camera_guess: [25], near which the camera is.
       encoder: the generator's, if it has one.
       glance: `models.encoder.Glance`, what the encoder saw in the image.
@@ -38,6 +39,7 @@ class Draft:
       camera: [25] of the input.
       pose: [5] of that camera (`cameras.poses`), if it is an estimate that the latent stage may refine.
       statistics: `latent.LatentStatistics` for this camera.
+      head_limit: [n, n], z-depths up to which the input's head may reach; found where there is a matte.
       code: [rows, w_dim], one row for all layers or one for each.
       pseudo_views: `pseudo_views.PseudoViews`.
     """
@@ -48,6 +50,7 @@ class Draft:
     untuned: Tree
     params: Tree
     weights: Array | None = None
+    matte: Array | None = None
     camera_guess: Array | None = None
     encoder: Encoder | None = None
     glance: Glance | None = None
@@ -55,6 +58,7 @@ class Draft:
     camera: Array | None = None
     pose: Array | None = None
     statistics: Any = None
+    head_limit: Array | None = None
     code: Array | None = None
     pseudo_views: Any = None
 

@@ -46,12 +46,14 @@ class Views(NamedTuple):
       images: [K, H, W, 3] in [-1, 1].
       weights: [K, H, W] >= 0, of each pixel in the loss.
       distances: [K, n, n], ray distances that the geometry is held to by `Plan.depth_weight`; None for none.
+      outline: [K, n, n] each, that they are held to by `LossConfig.outline_weight`; None for none.
     """
 
     cameras: Array
     images: Array
     weights: Array
     distances: Array | None = None
+    outline: losses.Outline | None = None
 
 
 @flax.struct.dataclass
@@ -188,7 +190,7 @@ def run(
       What `adam_loop.run` returns.
     """
     chex.assert_shape(views.cameras, (None, 25))
-    chex.assert_equal_shape_prefix([leaf for leaf in views if leaf is not None], 1)
+    chex.assert_equal_shape_prefix(jax.tree.leaves(views), 1)
     chex.assert_equal_shape_prefix([views.images, views.weights], 3)
     fit = _Fit(generator, views, plan, w_std, network, loss_config)
     objective = functools.partial(_loss_and_gradient, fit)
@@ -270,6 +272,8 @@ def _view_loss(inputs: _Inputs, fit: _Fit, view: Views, place: Array) -> tuple[A
     value = terms.total(fit.loss_config)
     if view.distances is not None:
         value += fit.plan.depth_weight * losses.depth_loss(made["ray_distance"], view.distances)
+    if view.outline is not None:
+        value += fit.loss_config.outline_weight * losses.outline_loss(made["ray_distance"], view.outline)
     scale = jnp.where(place == 0, 1.0, fit.plan.view_weight / jnp.maximum(fit.plan.extra_views, 1))
     return scale * value, terms.watched()
 

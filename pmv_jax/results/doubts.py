@@ -6,12 +6,14 @@ import math
 
 LITTLE_PHOTOGRAPH = 0.75  # share of the crop below which what is made up is much of what one sees
 LOW_PSNR = 24.0  # dB; photographs by the default recipe have 30 and more
-FAR_TURN = (
-    0.75  # share of the yaws that the generator has seen: a head turned by 0.59 of 0.6 rad was another from the front
-)
+# Share of the yaws that the generator has seen: a head turned by 0.59 of 0.6 rad was another from the front.
+FAR_TURN = 0.75
+WRONG_SIDE = 0.08  # share of the picture that may lie on the wrong side of a mask's outline
 
 
-def find(*, believed: float, psnr: float | None, yaw: float, yaw_range: float) -> list[str]:
+def find(
+    *, believed: float, psnr: float | None, yaw: float, yaw_range: float, wrong_side: float | None = None
+) -> list[str]:
     """Sentences, none where nothing is suspicious.
 
     Args:
@@ -19,6 +21,8 @@ def find(*, believed: float, psnr: float | None, yaw: float, yaw_range: float) -
       psnr: of the input view, dB; None is not known.
       yaw: of the input's camera, radians.
       yaw_range: how far to either side the generator has seen heads, radians.
+      wrong_side: share of the picture that a mask calls head and the geometry backdrop, or the other way round; None
+        without a mask.
     """
     doubts = []
     if believed < LITTLE_PHOTOGRAPH:
@@ -35,5 +39,10 @@ def find(*, believed: float, psnr: float | None, yaw: float, yaw_range: float) -
         doubts.append(
             f"the head is turned by {abs(math.degrees(yaw)):.0f} degrees, near the end of what the generator has seen "
             f"({math.degrees(yaw_range):.0f}), so the far side is a guess; give a more frontal picture"
+        )
+    if wrong_side is not None and wrong_side > WRONG_SIDE:
+        doubts.append(
+            f"the head's geometry leaves the mask's outline on {100 * wrong_side:.0f} % of the picture, where hair or "
+            "background hangs in the air from other sides; check the mask, or raise loss.outline_weight"
         )
     return doubts

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image
 
 from pmv_jax import cameras, images
 from pmv_jax.cameras import paths as camera_paths
@@ -37,7 +38,8 @@ ORBIT_FRAMES, ORBIT_FPS = 60, 24
 MESH_RESOLUTION = 128  # points of the grid along a side: a second's work
 REPORT_FACES = 20_000
 _SHEET_WIDTH = 1280
-WEIGHTS = "weights.png"  # how far each pixel of input.png is photograph, where some of it was made up
+# How far each pixel of input.png is photograph, where some of it was made up; and head, where a mask was given.
+WEIGHTS, MATTE = "weights.png", "matte.png"
 
 
 def write_result(
@@ -48,6 +50,7 @@ def write_result(
     title: str = "Inversion",
     peak_memory: int | None = None,
     weights: np.ndarray | None = None,
+    matte: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Renders an inversion and writes every file of its result.
 
@@ -59,6 +62,7 @@ def write_result(
       title: of the report.
       peak_memory: bytes that the inversion took; None is the most that this process ever used.
       weights: [H, W] in [0, 1], the share of each pixel that is photograph; None is 1. The rest does not count.
+      matte: [H, W] in [0, 1], the share of each pixel that is head; None where nobody said.
 
     Returns:
       What `metrics.json` holds.
@@ -76,15 +80,17 @@ def write_result(
     video.write_video(directory / "orbit.mp4", [frames.scale(view, size) for view, _ in rendered], ORBIT_FPS)
 
     _write_pictures(directory, image, reconstruction, depth, turned)
-    if weights is not None and weights.min() < 1:
-        images.save_image(directory / WEIGHTS, np.repeat(2 * weights[..., None] - 1, 3, axis=-1))
+    _write_masks(directory, weights, matte)
     pseudo_views = _pseudo_views(inversion)
     _write_pseudo_views(directory / "pseudo_views", pseudo_views)
     mesh = _mesh(inversion, turned)
     if mesh is not None:
         mesh_files.write_mesh(directory / "mesh.glb", mesh)
     inversion.save(directory / "inversion")
-    figures, config = measure(inversion, image, reconstruction, peak_memory, weights), to_dict(inversion.config)
+    limit = None if matte is None else inversion.head_limit
+    wrong_side = None if limit is None else _wrong_side(matte, depth, np.asarray(limit), weights)
+    figures = measure(inversion, image, reconstruction, peak_memory, weights, wrong_side)
+    config = to_dict(inversion.config)
     page = report.Report(
         title=title,
         image=image,
@@ -116,12 +122,21 @@ def _write_pictures(
     images.save_image(directory / "views.png", _views_sheet(image, reconstruction, coloured_depth, turned))
 
 
+def _write_masks(directory: Path, weights: np.ndarray | None, matte: np.ndarray | None) -> None:
+    """Of the input [H, W], in [0, 1]: what is photograph, unless all is, and what is head, if that is known."""
+    if weights is not None and weights.min() < 1:
+        images.save_image(directory / WEIGHTS, 2 * weights - 1)
+    if matte is not None:
+        images.save_image(directory / MATTE, 2 * matte - 1)
+
+
 def measure(
     inversion: Inversion,
     image: np.ndarray,
     reconstruction: np.ndarray,
     peak_memory: int | None = None,
     weights: np.ndarray | None = None,
+    wrong_side: float | None = None,
 ) -> dict[str, Any]:
     """The contents of `metrics.json`, as plain data. A figure that is not finite or not known is None.
 
@@ -129,6 +144,7 @@ def measure(
       inversion: for its camera, seed and stages.
       image, reconstruction: [H, W, 3] in [-1, 1].
       peak_memory, weights: see `write_result`.
+      wrong_side: see `doubts.find`.
     """
     believed = 1.0
     if weights is not None:
@@ -137,7 +153,11 @@ def measure(
     figures["psnr"] += 10 * math.log10(believed)
     yaw = float(cameras.yaw_pitch(inversion.camera)[0])
     found = doubts.find(
-        believed=believed, psnr=_finite(figures["psnr"]), yaw=yaw, yaw_range=inversion.config.camera.yaw_range
+        believed=believed,
+        psnr=_finite(figures["psnr"]),
+        yaw=yaw,
+        yaw_range=inversion.config.camera.yaw_range,
+        wrong_side=wrong_side,
     )
     return {
         **{name: _finite(value) for name, value in figures.items()},
@@ -158,6 +178,17 @@ def measure(
             for stage in inversion.stages
         ],
     }
+
+
+def _wrong_side(matte: np.ndarray, depth: np.ndarray, limit: np.ndarray, weights: np.ndarray | None) -> float:
+    """Share of the photograph's pixels [H, W] on whose rays a z-depth [n, n] has the head where the matte has none, or
+    none where it has: by whether it is below the limit [n, n]."""
+    known = np.ones_like(matte) if weights is None else weights
+    matte, known = (
+        np.asarray(Image.fromarray(np.float32(x)).resize(depth.shape, Image.Resampling.BOX)) for x in (matte, known)
+    )
+    apart = np.abs(matte - (depth < limit))
+    return float(np.sum(known * apart) / max(np.sum(known), 1e-6))
 
 
 def _lpips(config: LossConfig, image: np.ndarray, reconstruction: np.ndarray) -> float | None:

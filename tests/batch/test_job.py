@@ -103,7 +103,9 @@ def test_bad_images_leave_the_others_alone(studio, whole):
     assert [row["name"] for row in rows] == ["0", "1", "2"] and rows[0]["image"].endswith("0.png")
     figures = json.loads((out / "0" / "metrics.json").read_text())
     assert float(rows[0]["psnr"]) == figures["psnr"] and float(rows[0]["yaw"]) == pytest.approx(0.2, abs=0.02)
+    assert rows[0]["doubts"] == "; ".join(figures["doubts"]) and "poorly matched" in rows[0]["doubts"]
     page = (out / "index.html").read_text()
+    assert "doubtful: the input view itself" in page
     assert 'href="1/report.html"' in page and 'src="2/reconstruction.png"' in page and "5 failed" in page
     scalars = list(map(json.loads, (studio / "log" / "scalars-0.jsonl").read_text().splitlines()))
     assert {"latent", "tuning", "joint"} <= {line.get("stage") for line in scalars}

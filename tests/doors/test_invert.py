@@ -72,6 +72,7 @@ def folder(tmp_path):
         ("--image good.png --landmarks none.txt", "none.txt: no such file"),
         ("--image good.png --landmarks four.txt", "four.txt: has 8 numbers instead of 10"),
         ("--image good.png --camera good.npy --landmarks four.txt", "--camera and --landmarks exclude each other"),
+        ("--image good.png --mask none.png", "mask: image none.png: no such file"),
         ("--image good.png --face 0", "--face=0"),
         ("--image good.png --noalign --face 2", "exclude each other"),
         ("--image good.png --generator nowhere", "nowhere: no such directory"),
@@ -99,7 +100,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, arguments, message):
 def test_help(tmp_path):
     done = invert(tmp_path, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for flag in "image camera face landmarks align generator config set out seed force resume".split():
+    for flag in "image camera face landmarks mask align generator config set out seed force resume".split():
         assert f"--{flag} " in done.stdout
 
 

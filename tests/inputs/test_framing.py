@@ -1,9 +1,13 @@
 """The crop that an encoder sees."""
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.faces import alignment
 from pmv_jax.inputs import framing
 from pmv_jax.models.encoder import POSE_NUMBERS, Glance
@@ -12,8 +16,19 @@ from tools.encoding.examples import Placement
 WIDTHS = np.full(POSE_NUMBERS, 0.01)
 
 
-def glance(pose, width=WIDTHS) -> Glance:
-    return Glance(np.asarray(pose), np.asarray(width), np.zeros(1), np.ones(1), np.zeros((2, 2)))
+@dataclasses.dataclass
+class Encoder:
+    """One that is played."""
+
+    look: Callable[[np.ndarray], Glance]
+    config: EncoderConfig = EncoderConfig(resolution=32)
+
+    def __call__(self, image: np.ndarray) -> Glance:
+        return self.look(image)
+
+
+def glance(pose, width=WIDTHS, matte=((0.0,),)) -> Glance:
+    return Glance(np.asarray(pose), np.asarray(width), np.zeros(1), np.ones(1), np.asarray(matte, np.float32))
 
 
 def smooth_picture(size: int) -> Image.Image:
@@ -37,18 +52,26 @@ def test_it_looks_again_until_the_head_is_in_its_place():
     """An encoder that tells half of the distance comes within a sixteenth in four rounds."""
     picture, looked = smooth_picture(128), []
 
-    def encoder(crop: np.ndarray) -> Glance:
+    def look(crop: np.ndarray) -> Glance:
         frame = looked[-1] if looked else alignment.whole(picture)
         right = (0.7 - alignment.apply(frame, np.array([[0.5, 0.5]]))[0, 0] / 128) * 128 / alignment.side(frame)
         found = glance([0, 0, 0, -0.5 * -right, 0, 0])
         looked.append(framing.moved(frame, found.pose))
         return found
 
-    frame = framing.frame_of(picture, encoder, 32)
+    frame = framing.frame_of(picture, Encoder(look))
     assert len(looked) == 4
     assert alignment.apply(frame, np.array([[0.5, 0.5]]))[0, 0] / 128 == pytest.approx(0.7, abs=0.2 / 15)
 
 
 def test_without_a_head_there_is_no_crop():
     unsure = np.array([0.01, 0.01, 0.5, 0.01, 0.01, 0.01])
-    assert framing.frame_of(smooth_picture(64), lambda crop: glance(np.zeros(6), unsure), 32) is None
+    encoder = Encoder(lambda crop: glance(np.zeros(6), unsure))
+    assert framing.frame_of(smooth_picture(64), encoder) is None
+    assert framing.matte_of(np.zeros((64, 64, 3), np.float32), encoder) is None
+
+
+def test_a_matte_is_as_large_as_the_crop():
+    half = np.repeat([[1.0, 0.0]], 8, axis=1).repeat(16, axis=0)
+    matte = framing.matte_of(np.zeros((64, 64, 3), np.float32), Encoder(lambda crop: glance(np.zeros(6), matte=half)))
+    assert matte.shape == (64, 64) and matte[:, :28].min() > 0.9 and matte[:, 36:].max() < 0.1

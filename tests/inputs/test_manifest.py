@@ -74,15 +74,17 @@ def test_addresses_and_broken_archives_are_refused(tmp_path):
 
 def test_forms_of_a_line(tmp_path):
     """The same two entries in three forms; paths are relative to the manifest."""
-    text = "# heads\n\na b.png\nsub/c.png\tc.npy\ttuning.steps=3\tface=2\n"
-    table = 'image,camera,face,tuning.steps\na b.png,,,\n"sub/c.png",c.npy,2,3\n'
-    lines = [{"image": "a b.png"}, {"image": "sub/c.png", "camera": "c.npy", "face": 2, "tuning.steps": 3}]
+    text = "# heads\n\na b.png\nsub/c.png\tc.npy\ttuning.steps=3\tface=2\tmask=m.png\n"
+    table = 'image,camera,face,mask,tuning.steps\na b.png,,,,\n"sub/c.png",c.npy,2,m.png,3\n'
+    second = {"image": "sub/c.png", "camera": "c.npy", "face": 2, "mask": "m.png", "tuning.steps": 3}
+    lines = [{"image": "a b.png"}, second]
     forms = {"x.txt": text, "x.csv": table, "x.jsonl": "\n".join(map(json.dumps, lines))}
     for name, content in forms.items():
         images = manifest.read(write(tmp_path, name, content))
         assert images.names == ["a b", "c"], name
         assert images[0] == manifest.Entry(f"{tmp_path}/a b.png")
-        expected = manifest.Entry(f"{tmp_path}/sub/c.png", f"{tmp_path}/c.npy", face=2, settings=("tuning.steps=3",))
+        known = {"face": 2, "mask": f"{tmp_path}/m.png", "settings": ("tuning.steps=3",)}
+        expected = manifest.Entry(f"{tmp_path}/sub/c.png", f"{tmp_path}/c.npy", **known)
         assert images[1] == expected, name
 
 

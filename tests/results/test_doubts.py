@@ -10,6 +10,7 @@ GOOD = {"believed": 1.0, "psnr": 32.0, "yaw": 0.1, "yaw_range": 0.6}
 def test_a_good_result_has_none():
     assert doubts.find(**GOOD) == []
     assert doubts.find(**{**GOOD, "psnr": None}) == []
+    assert doubts.find(**{**GOOD, "wrong_side": 0.03}) == []
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,7 @@ def test_a_good_result_has_none():
     [
         ({"believed": 0.51}, "only 51 % of the crop is photograph"),
         ({"psnr": 14.04}, "PSNR 14.0 dB"),
+        ({"wrong_side": 0.12}, "leaves the mask's outline on 12 % of the picture"),
         ({"yaw": -0.59}, "turned by 34 degrees"),
         ({"yaw": 0.59}, "turned by 34 degrees"),
     ],

@@ -78,6 +78,27 @@ def test_files(written):
         Image.open(path).load()
 
 
+def test_masks_are_written_where_they_say_something(tmp_path):
+    half = np.zeros((SIZE, SIZE), np.float32)
+    half[:16] = 1
+    result._write_masks(tmp_path, np.ones_like(half), None)
+    assert not list(tmp_path.iterdir())
+    result._write_masks(tmp_path, half, half.T)
+    for name, expected in (("weights.png", half), ("matte.png", half.T)):
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)) / 255, expected)
+
+
+def test_the_share_on_the_wrong_side_of_the_outline():
+    """Of what is photograph: a head in the left half, a matte that has a quarter of it less."""
+    depth, matte = np.full((RAW, RAW), 3.0, np.float32), np.zeros((SIZE, SIZE), np.float32)
+    depth[:, :8], matte[:16, :16] = 2.5, 1
+    limit = np.full((RAW, RAW), 2.9, np.float32)
+    assert result._wrong_side(matte, depth, limit, None) == pytest.approx(0.25)
+    upper = np.zeros((SIZE, SIZE), np.float32)
+    upper[:16] = 1
+    assert result._wrong_side(matte, depth, limit, upper) == pytest.approx(0.0)
+
+
 def test_few_views_are_in_memory_at_once(written):
     _, inversion, _, seen = written
     assert max(inversion.batches) == frames.BATCH

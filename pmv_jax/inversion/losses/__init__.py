@@ -1,4 +1,4 @@
-"""Losses of one image: L2 and a perceptual term, which `loss.perceptual` chooses by name, and a pull on depth.
+"""Losses of one image: L2 and a perceptual term, which `loss.perceptual` chooses by name; pulls on depth and outline.
 
 A perceptual term is one object in one file here, and one line in config/registry.py.
 """
@@ -14,15 +14,18 @@ from pmv_jax.inversion.losses.image import (
     perceptual_term,
     terms,
 )
+from pmv_jax.inversion.losses.outline import Outline, outline_loss
 
 __all__ = [
     "NONE",
+    "Outline",
     "PerceptualTerm",
     "Terms",
     "depth_loss",
     "early_stop",
     "image_loss",
     "load_network",
+    "outline_loss",
     "perceptual_term",
     "terms",
 ]
