@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from pmv_jax.faces import alignment
-from pmv_jax.images import resize
 
 if TYPE_CHECKING:
     from pmv_jax.models.encoder import Encoder, Glance
@@ -40,7 +39,8 @@ def matte_of(image: np.ndarray, encoder: Encoder) -> np.ndarray | None:
     glance = encoder(image)
     if not _is_sure(glance):
         return None
-    return np.clip(resize(np.asarray(glance.matte)[..., None], image.shape[:2])[..., 0], 0, 1)
+    matte = Image.fromarray(np.asarray(glance.matte, np.float32))
+    return np.clip(np.asarray(matte.resize(image.shape[1::-1], Image.Resampling.BICUBIC)), 0, 1)
 
 
 def _is_sure(glance: Glance) -> bool:

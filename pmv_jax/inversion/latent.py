@@ -63,7 +63,13 @@ def begin(draft: Draft, camera: Array, pose: Array | None = None) -> Draft:
 
 
 def seen(draft: Draft, camera: Array, stats: LatentStatistics) -> Array:
-    """The w [w_dim] that the encoder saw, for a camera [25] that conditions the mapping."""
+    """The w [w_dim] that the encoder saw.
+
+    Args:
+      draft: has its glance.
+      camera: [25] that conditions the mapping.
+      stats: of w for that camera.
+    """
     if draft.encoder.config.code_space == "z":
         return _mean_of(draft.glance, draft.generator, camera)
     return stats.mean + stats.std * draft.glance.code

@@ -87,8 +87,7 @@ def write_result(
     if mesh is not None:
         mesh_files.write_mesh(directory / "mesh.glb", mesh)
     inversion.save(directory / "inversion")
-    limit = None if matte is None else inversion.head_limit
-    wrong_side = None if limit is None else _wrong_side(matte, depth, np.asarray(limit), weights)
+    wrong_side = _wrong_side(inversion, depth, matte, weights)
     figures = measure(inversion, image, reconstruction, peak_memory, weights, wrong_side)
     config = to_dict(inversion.config)
     page = report.Report(
@@ -180,14 +179,18 @@ def measure(
     }
 
 
-def _wrong_side(matte: np.ndarray, depth: np.ndarray, limit: np.ndarray, weights: np.ndarray | None) -> float:
+def _wrong_side(
+    inversion: Inversion, depth: np.ndarray, matte: np.ndarray | None, weights: np.ndarray | None
+) -> float | None:
     """Share of the photograph's pixels [H, W] on whose rays a z-depth [n, n] has the head where the matte has none, or
-    none where it has: by whether it is below the limit [n, n]."""
+    none where it has: by whether it is below the inversion's limit. None without a matte, or a limit."""
+    if matte is None or inversion.head_limit is None:
+        return None
     known = np.ones_like(matte) if weights is None else weights
     matte, known = (
         np.asarray(Image.fromarray(np.float32(x)).resize(depth.shape, Image.Resampling.BOX)) for x in (matte, known)
     )
-    apart = np.abs(matte - (depth < limit))
+    apart = np.abs(matte - (depth < np.asarray(inversion.head_limit)))
     return float(np.sum(known * apart) / max(np.sum(known), 1e-6))
 
 
