@@ -83,13 +83,10 @@ def write_result(
     _write_masks(directory, weights, matte)
     pseudo_views = _pseudo_views(inversion)
     _write_pseudo_views(directory / "pseudo_views", pseudo_views)
-    mesh = _mesh(inversion, turned)
-    if mesh is not None:
-        mesh_files.write_mesh(directory / "mesh.glb", mesh)
+    mesh = _write_mesh(directory / "mesh.glb", inversion, turned)
     inversion.save(directory / "inversion")
-    wrong_side = _wrong_side(inversion, depth, matte, weights)
+    wrong_side = _wrong_side(inversion.head_limit, depth, matte, weights)
     figures = measure(inversion, image, reconstruction, peak_memory, weights, wrong_side)
-    config = to_dict(inversion.config)
     page = report.Report(
         title=title,
         image=image,
@@ -101,10 +98,10 @@ def write_result(
         mesh=None if mesh is None else decimate(mesh, REPORT_FACES),
         losses={stage.name: stage.losses for stage in inversion.stages},
         figures=figures,
-        config=config,
+        config=to_dict(inversion.config),
     )
     report.write_report(directory / "report.html", page)
-    _write_json(directory / "config.json", config)
+    _write_json(directory / "config.json", page.config)
     _write_json(directory / "metrics.json", figures)
     return figures
 
@@ -180,17 +177,17 @@ def measure(
 
 
 def _wrong_side(
-    inversion: Inversion, depth: np.ndarray, matte: np.ndarray | None, weights: np.ndarray | None
+    limit: np.ndarray | None, depth: np.ndarray, matte: np.ndarray | None, weights: np.ndarray | None
 ) -> float | None:
     """Share of the photograph's pixels [H, W] on whose rays a z-depth [n, n] has the head where the matte has none, or
-    none where it has: by whether it is below the inversion's limit. None without a matte, or a limit."""
-    if matte is None or inversion.head_limit is None:
+    none where it has: by whether it is below the limit [n, n]. None without a limit, or a matte."""
+    if matte is None or limit is None:
         return None
     known = np.ones_like(matte) if weights is None else weights
     matte, known = (
         np.asarray(Image.fromarray(np.float32(x)).resize(depth.shape, Image.Resampling.BOX)) for x in (matte, known)
     )
-    apart = np.abs(matte - (depth < np.asarray(inversion.head_limit)))
+    apart = np.abs(matte - (depth < np.asarray(limit)))
     return float(np.sum(known * apart) / max(np.sum(known), 1e-6))
 
 
@@ -234,7 +231,7 @@ def _views_sheet(
     return images.contact_sheet([top, yaws, pitches], _SHEET_WIDTH)
 
 
-def _mesh(inversion: Inversion, turned: list[RenderedView]) -> Mesh | None:
+def _write_mesh(path: Path, inversion: Inversion, turned: list[RenderedView]) -> Mesh | None:
     """The head's mesh, coloured by the views at the grid's middle and ends; None, with a warning, without a surface."""
     middle, front = len(PITCHES) // 2, len(YAWS) // 2
     row = turned[middle * len(YAWS) : (middle + 1) * len(YAWS)]
@@ -242,10 +239,12 @@ def _mesh(inversion: Inversion, turned: list[RenderedView]) -> Mesh | None:
     look_up = extraction.field(inversion.generator, inversion.planes)
     try:
         box_size = inversion.generator.config.rendering.box_size
-        return extraction.head_mesh(look_up, views, resolution=MESH_RESOLUTION, box_size=box_size)
+        mesh = extraction.head_mesh(look_up, views, resolution=MESH_RESOLUTION, box_size=box_size)
     except InputError as error:
         warnings.warn(f"no mesh.glb: {error}", stacklevel=2)
         return None
+    mesh_files.write_mesh(path, mesh)
+    return mesh
 
 
 def _pseudo_views(inversion: Inversion) -> list[dict[str, np.ndarray]]:

@@ -93,10 +93,10 @@ def test_the_share_on_the_wrong_side_of_the_outline():
     depth, matte = np.full((RAW, RAW), 3.0, np.float32), np.zeros((SIZE, SIZE), np.float32)
     depth[:, :8], matte[:16, :16] = 2.5, 1
     limit = np.full((RAW, RAW), 2.9, np.float32)
-    assert result._wrong_side(matte, depth, limit, None) == pytest.approx(0.25)
+    assert result._wrong_side(limit, depth, matte, None) == pytest.approx(0.25)
     upper = np.zeros((SIZE, SIZE), np.float32)
     upper[:16] = 1
-    assert result._wrong_side(matte, depth, limit, upper) == pytest.approx(0.0)
+    assert result._wrong_side(limit, depth, matte, upper) == pytest.approx(0.0)
 
 
 def test_few_views_are_in_memory_at_once(written):
