@@ -73,12 +73,10 @@ def write_result(
     grid, orbit = grid_cameras(inversion), orbit_cameras(inversion)
     everywhere = np.concatenate([inversion.camera[None], grid, orbit])
     rendered = frames.render_views(inversion.render, everywhere, progress)
-
     reconstruction, depth = next(rendered)
     turned = [RenderedView(*next(rendered), camera) for camera in grid]
     size = frames.shown_size(len(image))
     video.write_video(directory / "orbit.mp4", [frames.scale(view, size) for view, _ in rendered], ORBIT_FPS)
-
     _write_pictures(directory, image, reconstruction, depth, turned)
     _write_masks(directory, weights, matte)
     pseudo_views = _pseudo_views(inversion)
