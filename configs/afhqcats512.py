@@ -1,7 +1,7 @@
 """Cats with the official EG3D generator afhqcats512-128.
 
-    python -m tools.convert_eg3d --input afhqcats512-128.pkl --output weights/afhqcats512-128
-    python -m pmv_jax.invert --image cat.png --generator weights/afhqcats512-128 --config configs/afhqcats512.py
+    python -m pmv_jax.convert eg3d --input afhqcats512-128.pkl --output weights/afhqcats512-128
+    python -m pmv_jax.invert --image cat.png --generator weights/afhqcats512-128 --config afhqcats512
 
 The image is a frontal crop as in AFHQ, which EG3D views with the cameras of its faces. Meant for a GPU.
 

@@ -1,6 +1,6 @@
 """The default recipe, for the demo generator and two CPU cores.
 
-    python -m pmv_jax.invert --image weights/demo/portrait.png --config configs/demo.py
+    python -m pmv_jax.invert --image weights/demo/portrait.png --config demo
 
 The same as without `--config`: a recipe says only what differs from the defaults, and this one nothing. A recipe of
 your own is a copy with a few lines such as

@@ -1,7 +1,7 @@
 """Faces with an official EG3D generator: ffhq512-128, ffhqrebalanced512-128 and their 64-pixel kin.
 
-    python -m tools.convert_eg3d --input ffhq512-128.pkl --output weights/ffhq512-128
-    python -m pmv_jax.invert --image face.png --generator weights/ffhq512-128 --config configs/ffhq512.py
+    python -m pmv_jax.convert eg3d --input ffhq512-128.pkl --output weights/ffhq512-128
+    python -m pmv_jax.invert --image face.png --generator weights/ffhq512-128 --config ffhq512
 
 The image is a crop as EG3D aligns FFHQ. Pivot, radius and focal length of the cameras come with the generator. Meant
 for a GPU.

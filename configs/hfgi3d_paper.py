@@ -1,7 +1,7 @@
 """The recipe of HFGI3D's released code (github.com/jiaxinxie97/HFGI3D), for comparison with ours.
 
     python -m pmv_jax.invert --image face.png --camera face.json --generator weights/ffhq512-128 \\
-        --config configs/hfgi3d_paper.py
+        --config hfgi3d_paper
 
 It takes the camera as given; without `--camera` ours is searched for first. Constants are its own throughout. What is
 not its own, because the stages are ours:

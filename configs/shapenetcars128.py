@@ -1,7 +1,7 @@
 """Cars with the official EG3D generator shapenetcars128-64.
 
-    python -m tools.convert_eg3d --input shapenetcars128-64.pkl --output weights/shapenetcars128-64
-    python -m pmv_jax.invert --image car.png --generator weights/shapenetcars128-64 --config configs/shapenetcars128.py
+    python -m pmv_jax.convert eg3d --input shapenetcars128-64.pkl --output weights/shapenetcars128-64
+    python -m pmv_jax.invert --image car.png --generator weights/shapenetcars128-64 --config shapenetcars128
 
 The image is a car on white, as in SRN's renderings of ShapeNet, seen from any side; the focal length, 1.0254 image
 widths, comes with the generator. Meant for a GPU.

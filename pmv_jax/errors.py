@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import errno
+import importlib
 import os
+import types
 from collections.abc import Iterable
 
 # What a full or read-only disk raises (EFBIG: the limit that `ulimit -f` sets), and a failing or forbidden one.
@@ -26,8 +28,26 @@ class NumericalError(ArithmeticError):
     """A loss became NaN or infinite. The message names the stage and the step."""
 
 
+def require(package: str, extra: str, purpose: str) -> types.ModuleType:
+    """Imports a package that only an extra of pmv_jax installs.
+
+    Args:
+      package: name to import.
+      extra: which of pyproject.toml installs it.
+      purpose: what needs it, as the message begins.
+
+    Raises:
+      InputError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise InputError(f"{purpose} needs {package}; pip install 'pmv_jax[{extra}]'") from error
+
+
 def suggestion(name: str, known: Iterable[str], otherwise: str = "known:", cutoff: float = 0.5) -> str:
-    """For messages on a name that there is not: the nearest one there is, or all of them after `otherwise`."""
+    """For messages about an unknown name: the nearest known one; all of them, after `otherwise`, if none is as similar
+    as `cutoff` (in [0, 1], see `difflib`)."""
     known = list(known)
     near = difflib.get_close_matches(name, known, 1, cutoff)
     return f"did you mean {near[0]!r}?" if near else f"{otherwise} {', '.join(known)}"

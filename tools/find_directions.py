@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pmv_jax.checkpoints.demo import default_generator_directory
+from pmv_jax.checkpoints import hub
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
@@ -302,7 +302,7 @@ def main() -> None:
         raise InputError("--method hyperplane takes one of --labels, --scorer, --procedural; --method pca takes none")
     if (_CODES.value is None) != (given != ["labels"]):
         raise InputError("--codes and --labels go together: a row of labels for each code")
-    directory = Path(_GENERATOR.value or default_generator_directory())
+    directory = hub.local_directory(_GENERATOR.value)
     generator, seed = load_generator(directory), _SEED.value or 0
     config = generator.config
     layers = None if _LAYERS.value is None else directions.parse_layers(_LAYERS.value, config.num_ws)

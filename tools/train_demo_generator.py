@@ -31,8 +31,8 @@ from tools.training.recipe import RECIPE
 FLAGS = Flags()
 _DATA = FLAGS.string("data", None, "Directory of shards of rendered heads. Required.")
 _HELD_OUT = FLAGS.string("held_out", None, "Directory of shards of heads that are not trained on, for figures.")
-_FINISH = FLAGS.integer("finish", None, "Steps in which the learning rate falls to zero.", least=1)
-_INIT = FLAGS.string("init", None, "Averaged weights (average.npz) with which to begin the last stage.")
+_FINISH = FLAGS.integer("finish", None, "Steps of the last stage, in which the learning rate falls to zero.", least=1)
+_INIT = FLAGS.string("init", None, "Averaged weights (average.npz) with which to begin the stage without end.")
 _BATCH = FLAGS.integer("batch", 1, "Multiplies the heads of a step.", least=1)
 _HOURS = FLAGS.number("hours", None, "Time after which to stop.")
 _REPORT = FLAGS.number("report_minutes", 15.0, "Time between reports.", least=0.0)
@@ -53,7 +53,7 @@ def main() -> None:
     if (out / STATE_FILE).exists():
         state = training.load(out)
     else:
-        state = training.begin_last(Path(_INIT.value)) if _INIT.value else training.begin()
+        state = training.begin_open(Path(_INIT.value)) if _INIT.value else training.begin()
     if _FINISH.value:
         _finish(training, state, out / "finished", held_out)
     else:
@@ -80,7 +80,7 @@ def _train(training: Training, state: State, out: Path, held_out: Heads | None) 
 def _finish(training: Training, state: State, out: Path, held_out: Heads | None) -> None:
     out.mkdir(exist_ok=True)
     log = Log(out / "log.jsonl")
-    name = training.stages[state.stage].name
+    name = training.stages[-1].name
     state = training.finish(state, _FINISH.value, lambda state, figures: log.step(name, state, figures))
     _report(training, state, out, held_out, log)
 

@@ -26,6 +26,12 @@ def start(
 ) -> None:
     """Starts `jax.distributed`, if this is asked for or the environment is that of a job with several processes.
 
+    Args:
+      multihost: asks for it; JAX finds out the rest.
+      coordinator: HOST:PORT of process 0. This and the following go together, and ask for it too.
+      num_processes: how many there are.
+      process_id: which of them this is.
+
     Raises:
       InputError: JAX finds no cluster, or the processes do not find each other.
     """
@@ -64,7 +70,7 @@ def share(missing: Sequence[int], total: int) -> list[int]:
 
 
 def finish() -> None:
-    """Waits for the processes that are still alive, and takes leave: JAX would end them with process 0."""
+    """Waits for the processes that are still alive, and leaves the cluster: JAX would end them with process 0."""
     if jax.process_count() == 1:
         return
     with contextlib.suppress(multihost_utils.ProcessFailureError):  # it is the work's end for all others as well

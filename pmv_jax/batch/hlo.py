@@ -41,6 +41,7 @@ class Operation:
         return int(found[1]) if found else None
 
     def attribute(self, name: str) -> str | None:
+        """The text of `name=...`, None where there is none."""
         found = re.search(rf"\b{name}=(\{{[^}}]*\}}|[^\s,}}]+)", self.attributes)
         return found[1].lstrip("%") if found else None
 

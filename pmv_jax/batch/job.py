@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import signal
-import sys
 import time
 import warnings
 from collections import deque
@@ -25,6 +25,7 @@ from etils import epath
 from pmv_jax.batch import cluster, memory, summary
 from pmv_jax.batch import slots as batch
 from pmv_jax.batch.monitor import Monitor
+from pmv_jax.checkpoints.encoder import load_encoder
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline import exit_codes, heap
 from pmv_jax.config import InversionConfig, to_dict
@@ -33,9 +34,12 @@ from pmv_jax.inputs import photograph as inputs
 from pmv_jax.inputs.manifest import Manifest
 from pmv_jax.inversion import pipeline
 from pmv_jax.inversion.image_run import ImageRun
+from pmv_jax.models.encoder import Encoder
 from pmv_jax.models.generator import Generator
 from pmv_jax.results.remote import Space, check_outputs, open_space
 from pmv_jax.results.writing import write_result
+
+_LOG = logging.getLogger(__name__)
 
 RETRY_RATE = 0.3  # of the learning rates, for the second try of an image whose loss was not finite
 SUMMARY_SECONDS = 60.0  # between two summaries while the job runs
@@ -65,8 +69,15 @@ class Options:
 def run(images: Manifest, out: str, generator_directory: Path, config: InversionConfig, options: Options) -> int:
     """Inverts what is missing, or this process's share of it.
 
+    Args:
+      images: all of the job.
+      out: directory of the results, or an address that `etils.epath` knows.
+      generator_directory: of the generator that all start from.
+      config: the recipe.
+      options: how.
+
     Returns:
-      The exit code: 0, or 3 if some images failed.
+      The exit code: 0, or 3 if some images failed, with `strict` as soon as one has.
 
     Raises:
       InputError: `out` has results of another generator or recipe; or the disk fails.
@@ -79,10 +90,18 @@ def run(images: Manifest, out: str, generator_directory: Path, config: Inversion
     done = frozenset() if options.force else summary.finished(directory)
     todo = cluster.share([i for i, name in enumerate(images.names) if name not in done], len(images))
     generator = load_generator(generator_directory)
-    job = Job(images, todo, directory, generator, str(generator_directory), config, options)
-    failed = job.run()
+    encoder = load_encoder(generator_directory, generator.config)
+    job = Job(images, todo, directory, generator, str(generator_directory), config, options, encoder)
+    try:
+        failed = job.run()
+    except _StoppedByFailure:
+        return exit_codes.SOME_FAILED
     cluster.finish()
     return exit_codes.SOME_FAILED if failed else 0
+
+
+class _StoppedByFailure(Exception):
+    """An image has failed, and the job is `strict`."""
 
 
 @dataclasses.dataclass
@@ -99,7 +118,8 @@ class _Item:
 
 
 class Job:
-    """The share of one process."""
+    """The share of one process: the indices `todo` of `images`. The generator goes by `generator_name` in what results
+    remember, `out` is their directory, and the rest is as in `run`."""
 
     def __init__(
         self,
@@ -110,10 +130,11 @@ class Job:
         generator_name: str,
         config: InversionConfig,
         options: Options,
+        encoder: Encoder | None = None,
     ) -> None:
         self._images, self._todo, self._out = images, todo, out
         self._generator, self._generator_name = generator, generator_name
-        self._config, self._options = config, options
+        self._config, self._options, self._encoder = config, options, encoder
         self._summary = summary.Summary(out, images)
         self._memory: int | None = None
         self._failed: list[str] = []
@@ -139,7 +160,8 @@ class Job:
                     raise
             self._summary.write()
         failed = len(self._failed)
-        print(f"{len(self._todo) - failed} of {len(self._images)} images done here, {failed} failed: {self._out}")
+        done = len(self._todo) - failed
+        _LOG.info("%d of %d images done here, %d failed: %s", done, len(self._images), failed, self._out)
         return failed
 
     def _work(self, size: int, items: Iterator[Future[_Item]], writers: Executor | None) -> None:
@@ -209,7 +231,8 @@ class Job:
             entry = self._images[index]
             item.image = entry.image
             entry = dataclasses.replace(entry, align=entry.align and self._options.align)
-            item.target = inputs.align(inputs.read(entry, self._config), self._generator.config, self._options.force)
+            photograph, family = inputs.read(entry, self._config), self._generator.config
+            item.target = inputs.align(photograph, family, self._options.force, self._encoder)
         except Exception as error:
             item.target = error
         return item
@@ -224,7 +247,7 @@ class Job:
         return None
 
     def _enter(self, item: _Item, generator: Generator) -> Exception | None:
-        """Starts an image, or goes on with it; what is wrong with it, if anything is."""
+        """Starts an image, or continues it; returns what is wrong with it, if anything is."""
         target, config = item.target, item.target.photograph.config
         try:
             if item.space is None:
@@ -237,9 +260,14 @@ class Job:
             state.mkdir(exist_ok=True)
             for _ in range(item.attempt - 1):
                 config = _slower(config)
-            known = {"camera_guess": target.guess, "weights": target.weights, "matte": target.matte}
+            known = {
+                "camera_guess": target.guess,
+                "weights": target.weights,
+                "matte": target.matte,
+                "encoder": self._encoder,
+            }
             stages = pipeline.stages(target.image, target.camera, generator, config, **known)
-            watch = self._monitor.watch(item.name, _steps(config, target))
+            watch = self._monitor.watch(item.name, _steps(config, target, self._encoder is not None))
             item.run = ImageRun(stages, config.seed, watch, state)
         except Exception as error:
             return error
@@ -297,7 +325,7 @@ class Job:
         warnings.warn(f"{item.name}: failed: {error}", stacklevel=2)
         if self._options.strict:
             self._summary.write()
-            sys.exit(exit_codes.SOME_FAILED)
+            raise _StoppedByFailure
 
     @contextlib.contextmanager
     def _stop_on_signals(self) -> Iterator[None]:
@@ -331,7 +359,8 @@ def _slower(config: InversionConfig) -> InversionConfig:
     return dataclasses.replace(config, **stages)
 
 
-def _steps(config: InversionConfig, target: inputs.Target) -> int:
+def _steps(config: InversionConfig, target: inputs.Target, has_encoder: bool) -> int:
     """How many steps an image takes at most."""
-    searched = 0 if target.camera is not None else (target.guess is None) + config.camera.refine_steps
+    begun = has_encoder or target.guess is not None
+    searched = 0 if target.camera is not None else (not begun) + config.camera.refine_steps
     return searched + config.latent.steps + config.tuning.steps + config.joint.steps

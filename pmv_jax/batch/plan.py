@@ -61,7 +61,7 @@ class Plan:
 
 
 def make(name: str, images: int, generator: Generator, recipe: InversionConfig, batch: int | None = None) -> Plan:
-    """Compiles for a machine named `CHIP-COUNT`, and reckons.
+    """Compiles for a machine named `CHIP-COUNT`, and estimates from that.
 
     Args:
       name: such as `v5e-256` or `h100-8`.

@@ -147,6 +147,7 @@ def compiled(program: StageProgram, mesh: Mesh) -> Callable[[FitState, Tree, Gen
 
 
 def slot_inputs(stage: StageRequest, state: FitState, key: Array, steps: int) -> Tree:
+    """The arguments of a stage's program that are an image's own: what is donated, and the rest."""
     return state, (stage.own, jax.random.key_data(key), jnp.int32(steps))
 
 

@@ -108,7 +108,14 @@ def finished(out: epath.Path) -> frozenset[str]:
 
 
 def record_failure(out: epath.Path, name: str, image: str, error: BaseException) -> None:
-    """Writes failures/NAME.json, which becomes a line of failures.jsonl, and the traceback beside it."""
+    """Writes failures/NAME.json, which becomes a line of failures.jsonl, and the traceback beside it.
+
+    Args:
+      out: directory of the results.
+      name: of the result that there would have been.
+      image: the picture's file.
+      error: why there is none.
+    """
     folder = out / FAILURE_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     trace = folder / f"{name}.txt"

@@ -39,6 +39,7 @@ class Chip:
 
     @property
     def flops_per_cycle(self) -> float:
+        """Of the peak; 0 where the clock is not known."""
         return self.flops / self.clock if self.clock else 0.0
 
 

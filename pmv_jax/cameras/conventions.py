@@ -51,7 +51,7 @@ def parse(text: str) -> tuple[str, ...]:
     words = tuple(word.strip() for word in text.split(","))
     for word in words:
         if word not in CONVENTIONS:
-            raise InputError(f"--camera_convention {text}: {word!r} is none; {suggestion(word, CONVENTIONS)}")
+            raise InputError(f"--camera_convention {text}: {word!r} is not one; {suggestion(word, CONVENTIONS)}")
     axes = [word for word in words if word == "opencv" or word in _AXES]
     if len(axes) > 1:
         raise InputError(f"--camera_convention {text}: {' and '.join(axes)} exclude each other")

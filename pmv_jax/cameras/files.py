@@ -81,7 +81,7 @@ def checked(values: Any, name: str, convention: tuple[str, ...] = ()) -> np.ndar
 
 
 def find_problem(camera: np.ndarray) -> str | None:
-    """What is wrong with 25 numbers as a camera, and the remedy; None if nothing is.
+    """What is wrong with numbers [25] as a camera, and the remedy; None if nothing is.
 
     Checked: finite; cam2world with a rotation, looking towards the world's origin, where heads are; intrinsics with
     positive focal lengths, normalised by the image size.

@@ -30,6 +30,7 @@ def select(data: Any, path: Path, image: str | Path | None) -> tuple[Any, bool]:
     """The values of one camera in parsed JSON.
 
     Args:
+      data: what the file holds.
       path: of the file, for messages.
       image: name of the picture, for files with a camera for each.
 

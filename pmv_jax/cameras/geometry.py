@@ -18,7 +18,7 @@ def split(camera: Array) -> tuple[Array, Array]:
 
 
 def join(cam2world: Array, intrinsics: Array) -> Array:
-    """Inverse of `split`."""
+    """Inverse of `split`: cam2world [..., 4, 4], intrinsics [..., 3, 3] -> camera [..., 25]."""
     shape = cam2world.shape[:-2]
     return jnp.concatenate([cam2world.reshape(*shape, 16), intrinsics.reshape(*shape, 9)], axis=-1)
 
@@ -30,7 +30,10 @@ def intrinsics_from_focal(focal: Array | float) -> Array:
 
 
 def intrinsics_from_fov(fov_degrees: Array | float) -> Array:
-    """EG3D's `FOV_to_intrinsics`: focal = 1 / (tan(fov * 3.14159 / 360) * 1.414), its rounded constants included."""
+    """Field of view [...] in degrees -> [..., 3, 3], as EG3D's `FOV_to_intrinsics` with its rounded constants.
+
+    focal = 1 / (tan(fov * 3.14159 / 360) * 1.414)
+    """
     return intrinsics_from_focal(1 / (jnp.tan(jnp.asarray(fov_degrees, jnp.float32) * 3.14159 / 360) * 1.414))
 
 
@@ -63,7 +66,8 @@ def look_at(
 
 
 def look_from(position: Array, target: Array, focal: Array | float = FFHQ_FOCAL) -> Array:
-    """Camera at `position` [..., 3] looking at `target` [..., 3], world y up -> [..., 25]."""
+    """Camera at `position` [..., 3] looking at `target` [..., 3], world y up -> [..., 25]; focal [...] in units of
+    the image size."""
     forward = _unit(target - position)
     right = -_unit(jnp.cross(jnp.array([0.0, 1.0, 0.0]), forward))
     down = _unit(jnp.cross(forward, right))
@@ -144,7 +148,7 @@ def ray_distance_to_z_depth(ray_distance: Array, camera: Array) -> Array:
 
 
 def z_depth_to_ray_distance(z_depth: Array, camera: Array) -> Array:
-    """Inverse of `ray_distance_to_z_depth`."""
+    """Inverse of `ray_distance_to_z_depth`: [..., h, w] of cameras [..., 25] -> [..., h, w]."""
     return z_depth * _stretch(camera, z_depth.shape[-1])
 
 

@@ -39,7 +39,17 @@ def around_head(
 
 
 def orbit(config: GeneratorConfig, frames: int, *, focal: float, yaw: float = YAW, pitch: float = PITCH) -> np.ndarray:
-    """An ellipse over yaw and pitch with these amplitudes at even steps [frames, 25]; the last leads to the first."""
+    """An ellipse over yaw and pitch, at even steps; the last camera leads to the first.
+
+    Args:
+      config: of the generator whose pivot is looked at.
+      frames: how many cameras.
+      focal: in units of the image size.
+      yaw, pitch: amplitudes in radians.
+
+    Returns:
+      Cameras [frames, 25].
+    """
     phase = _phase(frames)
     return around_head(config, yaw * np.sin(phase), pitch * np.cos(phase), focal=focal)
 
@@ -47,13 +57,13 @@ def orbit(config: GeneratorConfig, frames: int, *, focal: float, yaw: float = YA
 def figure8(
     config: GeneratorConfig, frames: int, *, focal: float, yaw: float = YAW, pitch: float = PITCH
 ) -> np.ndarray:
-    """A lying eight through the frontal view: pitch swings twice while yaw swings once [frames, 25]; closed."""
+    """A figure of eight through the frontal view: pitch swings twice while yaw swings once. Arguments as of `orbit`."""
     phase = _phase(frames)
     return around_head(config, yaw * np.sin(phase), pitch * np.sin(2 * phase), focal=focal)
 
 
 def dolly(config: GeneratorConfig, frames: int, *, focal: float, yaw: float = 0.0, pitch: float = 0.0) -> np.ndarray:
-    """Nearer by DOLLY and back, along the line of sight from one direction [frames, 25]; closed."""
+    """Nearer by DOLLY and back along one line of sight, from yaw and pitch in radians. Arguments as of `orbit`."""
     distance = 1 - DOLLY * 0.5 * (1 - np.cos(_phase(frames)))
     return around_head(config, np.float32(yaw), np.float32(pitch), focal=focal, distance=distance)
 

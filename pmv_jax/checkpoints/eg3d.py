@@ -166,7 +166,7 @@ def _is_network(content: Pickled, value: Any) -> bool:
 
 
 def _module(value: Any) -> tuple[str, dict[Any, Any]] | None:
-    """Class name and state of a pickled `torch.nn.Module`; None if it is none."""
+    """Class name and state of a pickled `torch.nn.Module`; None if it is not one."""
     if not isinstance(value, Record):
         return None
     if value.callee.endswith(_PERSISTENT_OBJECT):

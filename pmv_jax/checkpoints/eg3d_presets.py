@@ -50,6 +50,10 @@ PRESETS = {
 def superresolution_module(resolution: Any, tensors: Mapping[str, np.ndarray]) -> str | None:
     """Which of EG3D's classes a state dict's super-resolution is, by the image's resolution and its own width.
 
+    Args:
+      resolution: of the final image, pixels a side, as the file has it.
+      tensors: the state dict; `superresolution.block0.conv1.weight` [O, I, 3, 3] tells the width.
+
     Returns:
       The class name; None if it is none of those.
     """

@@ -89,7 +89,7 @@ class Loaded:
 
 
 def load(data: bytes | memoryview | mmap.mmap, start: int = 0, budget: Budget | None = None) -> Loaded:
-    """Reads the pickle that starts at byte `start`.
+    """Reads the pickle in `data` that starts at byte `start`, within a budget of work and memory (None: the default).
 
     Values are None, bool, int, float, str, memoryview (for bytes), list (also for sets), tuple, dict, and the inert
     `Global`, `Record`, `PersistentId` and `OpaqueKey`.

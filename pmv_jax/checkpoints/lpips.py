@@ -56,12 +56,12 @@ def load(directory: str | Path) -> Lpips:
     try:
         tree = checkpoints.load_tree(directory)
     except InputError as error:
-        raise InputError(f"{error}; LPIPS weights are written by python -m tools.convert_lpips") from error
+        raise InputError(f"{error}; LPIPS weights are written by python -m pmv_jax.convert lpips") from error
     found = _shapes(tree)
     for network in get_args(Network):
         if found == _shapes(variable_shapes(network)):
             return Lpips(network, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree))
-    raise InputError(f"{directory}: holds no LPIPS weights; give a directory that python -m tools.convert_lpips wrote")
+    raise InputError(f"{directory}: holds no LPIPS weights; give what python -m pmv_jax.convert lpips wrote")
 
 
 def save(directory: str | Path, lpips: Lpips, provenance: Mapping[str, Any], replace: bool = False) -> None:

@@ -24,7 +24,6 @@ from flax import traverse_util
 
 from pmv_jax import config as config_lib
 from pmv_jax.checkpoints import hub
-from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.config import GeneratorConfig
 from pmv_jax.errors import InputError, disk_problem
 from pmv_jax.models.generator import Generator, initialise
@@ -88,7 +87,7 @@ def load_generator(directory: str | Path | None = None) -> Generator:
       InputError: there is no generator in `directory`, or it is damaged, of another format version, or its variables
         are not those of the model that its config describes.
     """
-    directory = hub.local_directory(directory or default_generator_directory())
+    directory = hub.local_directory(directory)
     config = load_config(directory)
     try:
         shapes = variable_shapes(config)
@@ -108,7 +107,7 @@ def load_config(directory: str | Path) -> GeneratorConfig:
     path = Path(directory) / CONFIG_FILE
     if not path.is_file():
         problem = "holds no generator.json" if path.parent.is_dir() else "no such directory"
-        raise InputError(f"{directory}: {problem}; give a generator's directory, as tools.convert_eg3d writes it")
+        raise InputError(f"{directory}: {problem}; give a directory as pmv_jax.convert eg3d writes it")
     try:
         description = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:

@@ -75,10 +75,10 @@ class Pickled:
         )
 
     def tensor(self, value: Any) -> np.ndarray:
-        """The array of a pickled torch tensor, parameter or numpy array, as a view of its storage.
+        """The array [...] of a pickled torch tensor, parameter or numpy array, as a view of its storage.
 
         Raises:
-          FormatError: it is none, or its dtype, shape, strides and storage do not fit together.
+          FormatError: it is not a tensor, or its dtype, shape, strides and storage do not fit together.
         """
         for _ in range(4):  # a subclass of a parameter of a tensor
             callee, args = (value.callee, value.args) if isinstance(value, Record) else ("", ())

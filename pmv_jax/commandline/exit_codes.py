@@ -2,4 +2,4 @@
 
 BAD_INPUT = 2  # or usage, or a disk that fails
 SOME_FAILED = 3  # images of a batch, while others are done
-INTERRUPTED = 75  # and resumable; sysexits.h EX_TEMPFAIL
+INTERRUPTED = 75  # by Ctrl-C or SIGTERM, and resumable where a command has --resume; sysexits.h EX_TEMPFAIL

@@ -25,7 +25,8 @@ class ProgressBars:
             self._bar = None
 
     def update(self, stage: str, done: int, total: int, loss: float = math.nan) -> None:
-        """To be called when a stage starts or resumes, and whenever more of it is done."""
+        """To be called when a stage starts or resumes, and whenever more of it is done: `done` steps of `total`, the
+        last with this loss."""
         if self._bar is None:
             pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs no animation
             self._bar = tqdm(total=total, initial=done, desc=f"{stage:<12}", mininterval=pause)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import signal
 import sys
@@ -32,7 +33,7 @@ def command(flags: Flags) -> Callable[[Callable[[], int | None]], Callable[..., 
     def decorate(body: Callable[[], int | None]) -> Callable[..., int]:
         @functools.wraps(body)
         def main(arguments: Sequence[Any] | None = None) -> int:
-            with _one_line_warnings(), _sigterm_as_interrupt():
+            with _one_line_warnings(), _log_on_screen(), _sigterm_as_interrupt():
                 _enable_compilation_cache()
                 return _run(body, flags, sys.argv[1:] if arguments is None else arguments)
 
@@ -50,7 +51,8 @@ def _run(body: Callable[[], int | None], flags: Flags, arguments: Sequence[Any])
     except (absl.flags.Error, InputError, NumericalError) as error:
         return _fail(str(error), exit_codes.BAD_INPUT)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command with --resume continues", exit_codes.INTERRUPTED)
+        remedy = "; the same command with --resume continues" if flags.knows("resume") else ""
+        return _fail(f"interrupted{remedy}", exit_codes.INTERRUPTED)
     except Exception as error:
         problem = disk_problem(error)
         if problem is None:
@@ -73,6 +75,29 @@ def _one_line_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+class _Lines(logging.Handler):
+    """What a command does goes to stdout, what goes wrong to stderr, whatever these are at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stdout if record.levelno < logging.WARNING else sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _log_on_screen() -> Iterator[None]:
+    """Shows what the package logs; a program that only imports it decides that for itself."""
+    logger, handler = logging.getLogger("pmv_jax"), _Lines()
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 @contextlib.contextmanager

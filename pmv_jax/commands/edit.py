@@ -42,7 +42,7 @@ import numpy as np
 from pmv_jax import images
 from pmv_jax.cameras.files import load_camera
 from pmv_jax.checkpoints.demo import default_generator_directory
-from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.flags import Flags, inversion_directory
 from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commandline.run import command
 from pmv_jax.edits import directions
@@ -78,9 +78,7 @@ _SHEET_WIDTH = 1600
 @command(FLAGS)
 def main() -> None:
     start = time.monotonic()
-    if not _INVERSION.value:
-        raise InputError("--inversion is missing; give a result of python -m pmv_jax.invert")
-    source = Path(_INVERSION.value)
+    source = inversion_directory(_INVERSION.value)
     _check_flags()
     out = Path(os.path.abspath(_OUT.value or source.with_name(source.name + "_edit")))
     workspace.check(out, force=_FORCE.value, resume=False)
@@ -123,7 +121,7 @@ def main() -> None:
 
 
 def parse_sweep(text: str) -> np.ndarray:
-    """ "-2:2:9" -> nine numbers from -2 to 2.
+    """ "-2:2:9" -> nine numbers from -2 to 2, [9].
 
     Raises:
       InputError: of another form, or too many.

@@ -43,7 +43,7 @@ _EG3D_CAMERAS = "dataset.json"
 FLAGS = Flags()
 _RESULT = FLAGS.strings("result", "Result directory of pmv_jax.invert. Required; can be repeated.")
 _VIEWS = FLAGS.string("views", None, "Folder with other views of the same head and their cameras.")
-_LPIPS = FLAGS.string("lpips", None, "LPIPS weights by tools.convert_lpips. Default: those of pmv_jax[lpips].")
+_LPIPS = FLAGS.string("lpips", None, "LPIPS weights by pmv_jax.convert. Default: those of pmv_jax[lpips].")
 _IDENTITY = FLAGS.string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
 _OUT = FLAGS.out(default="out/evaluation")
 _FORCE = FLAGS.force()
@@ -124,6 +124,11 @@ def _camera_file(picture: Path) -> Path:
 
 def read_reference(inversion: Inversion, input_image: Path, views: Sequence[tuple[Path, Path]]) -> Reference:
     """The input and the views, at the generator's resolution, with the depths that lie beside the views.
+
+    Args:
+      inversion: says the resolution, and the input's camera.
+      input_image: file of the input.
+      views: files of pictures and their cameras, as `find_views` finds them.
 
     Raises:
       InputError: some views have a depth and some have none, or one has another shape than the renderings' depth.

@@ -1,7 +1,7 @@
 """Inverts photographs: one picture in, a head that can be rendered from anywhere out; or many at a time.
 
     python -m pmv_jax.invert --image FILE [--face N | --landmarks FILE | --camera FILE | --noalign] [--mask FILE]
-                             [--generator DIR] [--config FILE.py] [--set KEY=VALUE]... [--out DIR] [--seed N]
+                             [--generator DIR] [--config NAME|FILE.py] [--set KEY=VALUE]... [--out DIR] [--seed N]
                              [--force | --resume]
     python -m pmv_jax.invert --images 'DIR/*.png' | FILE.txt | FILE.csv | FILE.jsonl | dataset.json | set.zip
                              [--batch N] [--multihost] [--strict] [--log-dir DIR] [...]
@@ -39,7 +39,6 @@ import time
 from pathlib import Path, PurePosixPath
 
 from pmv_jax.checkpoints import hub
-from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.commandline.flags import Flags, recipe
 from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commandline.run import command
@@ -139,6 +138,7 @@ def _invert_one() -> int:
     photograph = inputs.read(_entry(_IMAGE.value), _config())
     generator_directory = _generator_directory()
 
+    from pmv_jax.checkpoints.encoder import load_encoder
     from pmv_jax.checkpoints.orbax import load_generator
     from pmv_jax.commandline import heap
     from pmv_jax.inversion import pipeline
@@ -146,7 +146,8 @@ def _invert_one() -> int:
 
     heap.give_back_after_compiling()
     generator = load_generator(generator_directory)
-    target = inputs.align(photograph, generator.config, force)
+    encoder = load_encoder(generator_directory, generator.config)
+    target = inputs.align(photograph, generator.config, force, encoder)
     workspace.check_space(out, _space_needed(generator_directory))
     request = target.request(str(generator_directory))
     with workspace.open_workspace(out, request, force=force, resume=resume) as space, ProgressBars() as bars:
@@ -160,6 +161,7 @@ def _invert_one() -> int:
             camera_guess=target.guess,
             weights=target.weights,
             matte=target.matte,
+            encoder=encoder,
         )
         title = Path(_IMAGE.value).stem
         figures = write_result(
@@ -229,7 +231,7 @@ def _config() -> InversionConfig:
 
 
 def _generator_directory() -> Path:
-    return hub.local_directory(_GENERATOR.value or default_generator_directory()).resolve()
+    return hub.local_directory(_GENERATOR.value).resolve()
 
 
 def _space_needed(generator_directory: Path) -> int:

@@ -5,8 +5,9 @@
 
 The suffix of --out chooses the format: .glb (Blender, three.js), .ply, .obj or .stl (binary; the shape alone). Marching
 cubes find the surface; normals and colours as the generator renders them are at the vertices. --texture bakes an atlas
-of N pixels a side instead, in which what the input picture shows is painted from it. A .mrc holds no triangles but the
-density on a grid, laid out as by EG3D's gen_samples.py (for ChimeraX; it needs pip install 'pmv_jax[mrc]').
+of N pixels a side instead, in which what the input picture shows is painted from it (extra `pmv_jax[mesh]`).
+A .mrc holds no triangles but the density on a grid, laid out as by EG3D's gen_samples.py (for ChimeraX; it needs the
+extra `pmv_jax[mrc]`).
 
     python -m pmv_jax.mesh --inversion out/portrait
     python -m pmv_jax.mesh --inversion out/portrait --out head.obj --texture 2048 --faces 30000
@@ -33,10 +34,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.flags import Flags, check_out, inversion_directory
 from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commandline.run import command
-from pmv_jax.errors import InputError
+from pmv_jax.errors import InputError, require
 from pmv_jax.images import load_image
 
 if TYPE_CHECKING:
@@ -67,11 +68,11 @@ _INPUT_WEIGHT = 100.0  # of the input picture against a rendered view
 @command(FLAGS)
 def main() -> None:
     start = time.monotonic()
-    if not _INVERSION.value:
-        raise InputError("--inversion is missing; give a result of python -m pmv_jax.invert")
-    directory = Path(_INVERSION.value)
+    directory = inversion_directory(_INVERSION.value)
     out = Path(os.path.abspath(_FILE.value or directory / "head.glb"))
     _check_out(out)
+    if _TEXTURE.value:
+        require("xatlas", "mesh", "--texture")
 
     from pmv_jax.inversion.result import load_inversion
     from pmv_jax.meshes import extraction
@@ -153,5 +154,4 @@ def _check_out(out: Path) -> None:
             raise InputError(f"--out {out.name}: .mrc needs mrcfile; pip install 'pmv_jax[mrc]'")
     if _TEXTURE.value and out.suffix not in _TEXTURED:
         raise InputError(f"--texture: {out.suffix} files hold none; end --out in {' or '.join(_TEXTURED)}")
-    if out.is_dir() or out.exists() and not _FORCE.value:
-        raise InputError(f"--out {out}: exists; give --force to replace it, or another name")
+    check_out(out, _FORCE.value)

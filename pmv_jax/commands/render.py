@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.flags import Flags, check_out, inversion_directory
 from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commandline.run import command
 from pmv_jax.errors import InputError
@@ -57,9 +57,7 @@ _STEEPEST = {"yaw": math.pi / 2, "pitch": 1.2}  # radians; further round there i
 @command(FLAGS)
 def main() -> None:
     start = time.monotonic()
-    if not _INVERSION.value:
-        raise InputError("--inversion is missing; give a result of python -m pmv_jax.invert")
-    directory = Path(_INVERSION.value)
+    directory = inversion_directory(_INVERSION.value)
     name = Path(_PATH.value).stem
     out = Path(os.path.abspath(_FILE.value or directory / f"render_{name}.mp4"))
     _check_flags(out)
@@ -134,16 +132,14 @@ def _check_size(resolution: int) -> None:
     size, largest = _SIZE.value, _LARGEST_ENLARGEMENT * resolution
     if size is not None and (size % 2 or not 16 <= size <= largest):
         raise InputError(
-            f"--size {size}: does not fit; this generator paints {resolution} pixels, so give an even number "
+            f"--size {size}: does not fit; this generator renders {resolution} pixels, so give an even number "
             f"from 16 to {largest}"
         )
 
 
 def _check_out(file: Path) -> None:
-    if file.exists() and not _FORCE.value:
-        raise InputError(f"--out {file}: exists; give --force to replace it, or another name")
-    frames_only = file.is_dir() and all(path.suffix == ".png" for path in file.iterdir())
-    if file.is_dir() and not (file.suffix == "" and frames_only):
+    check_out(file, _FORCE.value)
+    if file.is_dir() and any(path.suffix != ".png" for path in file.iterdir()):
         raise InputError(f"--out {file}: is a folder with other things in it; choose another name")
 
 

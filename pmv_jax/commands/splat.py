@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.flags import Flags, check_out, inversion_directory
 from pmv_jax.commandline.run import command
 from pmv_jax.errors import InputError
 
@@ -42,14 +42,11 @@ _FORCE = FLAGS.force()
 @command(FLAGS)
 def main() -> None:
     start = time.monotonic()
-    if not _INVERSION.value:
-        raise InputError("--inversion is missing; give a result of python -m pmv_jax.invert")
-    directory = Path(_INVERSION.value)
+    directory = inversion_directory(_INVERSION.value)
     out = Path(os.path.abspath(_FILE.value or directory / "head_splats.ply"))
     if out.suffix != ".ply":
         raise InputError(f"--out {out}: unknown format {out.suffix!r}; end it in .ply")
-    if out.is_dir() or out.exists() and not _FORCE.value:
-        raise InputError(f"--out {out}: exists; give --force to replace it, or another name")
+    check_out(out, _FORCE.value)
 
     from pmv_jax.inversion.result import load_inversion
     from pmv_jax.meshes.backdrop import in_front_of_backdrop
@@ -78,7 +75,7 @@ def _views(inversion: Inversion, cameras: np.ndarray, resolution: int) -> list[R
     from pmv_jax.meshes.colouring import RenderedView
     from pmv_jax.models import frames
 
-    planes, generator = inversion.planes(), inversion.generator
+    planes, generator = inversion.planes, inversion.generator
     with tqdm(desc="rendering", total=len(cameras)) as bar:
         shown = frames.render_views(inversion.render, cameras, lambda done, _: bar.update(done - bar.n))
         images = [image for image, _ in shown]

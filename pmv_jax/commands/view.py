@@ -13,6 +13,8 @@ Every view is open, also those that generators are not trained on (beyond 0.6 ra
 another distance or field of view); the panel then says so. The page is for this machine only; --host 0.0.0.0 opens it
 to the network, without a password.
 
+Needs the extra `pmv_jax[view]`.
+
 Exit codes: 0 stopped by Ctrl-C, 2 bad input or usage.
 """
 
@@ -26,9 +28,9 @@ import threading
 import warnings
 from pathlib import Path
 
-from pmv_jax.commandline.flags import Flags
+from pmv_jax.commandline.flags import Flags, inversion_directory
 from pmv_jax.commandline.run import command
-from pmv_jax.errors import InputError
+from pmv_jax.errors import InputError, require
 from pmv_jax.viewer.ports import free_port
 
 FLAGS = Flags()
@@ -40,19 +42,19 @@ _DIRECTIONS = FLAGS.string("directions", None, "File with named directions. Defa
 
 @command(FLAGS)
 def main() -> None:
-    if not _INVERSIONS.value:
-        raise InputError("--inversion is missing; give a result of python -m pmv_jax.invert")
+    directories = [inversion_directory(given) for given in _INVERSIONS.value or [None]]
     port = free_port(_HOST.value, _PORT.value)
     if _DIRECTIONS.value and not Path(_DIRECTIONS.value).is_file():
         raise InputError(f"--directions {_DIRECTIONS.value}: no such file; give a .json, .npy or .npz file")
     if port != _PORT.value:
         warnings.warn(f"port {_PORT.value} is in use; taking {port}", stacklevel=2)
 
+    require("viser", "view", "the viewer")
     from pmv_jax.viewer.server import serve
     from pmv_jax.viewer.subject import load_subject
 
     with contextlib.suppress(KeyboardInterrupt):
-        shown = [load_subject(Path(directory), _DIRECTIONS.value) for directory in _INVERSIONS.value]
+        shown = [load_subject(directory, _DIRECTIONS.value) for directory in directories]
         with serve(shown, _HOST.value, port) as (server, _):
             print(f"http://{_address(_HOST.value)}:{server.get_port()}  (Ctrl-C stops)", flush=True)
             threading.Event().wait()

@@ -25,7 +25,7 @@ from pmv_jax.config.inversion import (
     WeightsConfig,
 )
 from pmv_jax.config.overrides import override
-from pmv_jax.config.recipes import load_recipe
+from pmv_jax.config.recipes import known_recipes, load_recipe
 from pmv_jax.config.registry import ARCHITECTURES, PERCEPTUAL_TERMS, resolve
 from pmv_jax.config.settings import Settings, from_dict, setting, to_dict
 
@@ -50,6 +50,7 @@ __all__ = [
     "TuningConfig",
     "WeightsConfig",
     "from_dict",
+    "known_recipes",
     "load_recipe",
     "override",
     "resolve",

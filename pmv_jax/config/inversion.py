@@ -20,7 +20,7 @@ class LossConfig(Settings, group="loss"):
     perceptual: str = setting("gradients", names=PERCEPTUAL_TERMS)
     # Of holding the head to the outline of a mask, where there is one; 0 holds it to none.
     outline_weight: float = setting(0.1, low=0)
-    # A directory that tools.convert_lpips wrote; None takes what pmv_jax[lpips] installs. With any loss, LPIPS is in
+    # A directory that pmv_jax.convert wrote; None takes what pmv_jax[lpips] installs. With any loss, LPIPS is in
     # metrics.json then.
     lpips_weights: str | None = setting(None)
 

@@ -171,7 +171,7 @@ def _without_none(hint: Any) -> Any:
 
 
 def _typed(value: Any, hint: Any) -> Any:
-    """A value as one of type `hint`; raises ValueError where it is none."""
+    """A value as one of type `hint`; raises ValueError where it is not one."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _typed(value, _without_none(hint))

@@ -70,6 +70,11 @@ def keep(direction: Direction, kept: Sequence[Direction], num_ws: int) -> Direct
     As much of the other directions is added as leaves their scores unchanged; then it is scaled so that strength 1
     means for its own score what it meant before.
 
+    Args:
+      direction: to be changed.
+      kept: those whose scores are not to change.
+      num_ws: rows of w_plus.
+
     Raises:
       InputError: nothing would be left of it.
     """

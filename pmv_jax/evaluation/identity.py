@@ -5,7 +5,6 @@ Needs the extra `pmv_jax[identity]` (onnxruntime). No network is shipped: those 
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import chex
 import numpy as np
 from PIL import Image
 
-from pmv_jax.errors import InputError
+from pmv_jax.errors import InputError, require
 
 CROP = (0.066, 0.0, 0.949, 0.883)
 """Left, top, right, bottom of a frontal EG3D crop's part, in units of its side, that brings its eyes, at (188, 190) and
@@ -85,10 +84,7 @@ def load_identity_model(path: str | Path) -> IdentityModel:
             f"identity model {path}: no such file; give a face-embedding network as ONNX, such as ArcFace, "
             "or do without the identity metric"
         )
-    try:
-        onnxruntime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise InputError("the identity metric needs onnxruntime; pip install 'pmv_jax[identity]'") from error
+    onnxruntime = require("onnxruntime", "identity", "the identity metric")
     try:
         return IdentityModel(onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]))
     except InputError as error:

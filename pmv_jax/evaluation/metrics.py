@@ -42,10 +42,10 @@ def believed(image: np.ndarray, made: np.ndarray, weights: np.ndarray) -> tuple[
 
 
 def ssim(a: Array, b: Array) -> Array:
-    """Structural similarity, at most 1: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment", 2004, eq. 13.
+    """Structural similarity of images a, b [H, W, C], at most 1.
 
-    Gaussian window of 11x11 pixels with sigma 1.5, only where it lies inside the image; the mean over pixels and
-    channels.
+    Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment", 2004, eq. 13: Gaussian
+    window of 11x11 pixels with sigma 1.5, only where it lies inside the image; the mean over pixels and channels.
 
     Raises:
       ValueError: a side is shorter than the window.
@@ -55,7 +55,9 @@ def ssim(a: Array, b: Array) -> Array:
 
 
 def ms_ssim(a: Array, b: Array) -> Array:
-    """Multi-scale structural similarity: Wang, Simoncelli, Bovik, "Multi-scale structural similarity", 2003, eq. 7.
+    """Multi-scale structural similarity of images a, b [H, W, C], at most 1.
+
+    Wang, Simoncelli, Bovik, "Multi-scale structural similarity", 2003, eq. 7.
 
     Each scale halves the image by averaging 2x2 pixels. Contrast and structure count at every scale, luminance at the
     coarsest. Five scales need 176 pixels; a smaller image gets as many as leave its coarsest at least one window wide
@@ -107,7 +109,7 @@ def _blur(x: Array) -> Array:
 
 
 def masked_psnr(a: Array, b: Array, mask: Array) -> Array:
-    """PSNR over the pixels of mask [H, W] (bool) only; NaN if it is empty."""
+    """PSNR of images a, b [H, W, C] over the pixels of mask [H, W] (bool) only; NaN if it is empty."""
     chex.assert_shape(mask, a.shape[:2])
     mask = mask[..., None]
     squared = jnp.sum(jnp.where(mask, (a - b) ** 2, 0.0)) / (a.shape[-1] * jnp.sum(mask))
@@ -115,9 +117,10 @@ def masked_psnr(a: Array, b: Array, mask: Array) -> Array:
 
 
 def masked_ssim(a: Array, b: Array, mask: Array) -> Array:
-    """SSIM averaged over the windows whose middle lies in mask [H, W] (bool); NaN if there is none.
+    """SSIM of images a, b [H, W, C], averaged over the windows whose middle lies in mask [H, W] (bool); NaN if there is
+    none.
 
-    The windows themselves are whole, so that what surrounds the mask within five pixels has its part.
+    The windows themselves are whole, so what surrounds the mask within five pixels counts too.
     """
     luminance, contrast_structure = _ssim_maps(a, b)
     border = _WINDOW // 2
@@ -136,7 +139,7 @@ def masked_rmse(a: Array, b: Array, mask: Array) -> Array:
 
 
 def normal_angle(a: Array, b: Array, camera: Array, mask: Array) -> Array:
-    """Mean angle in degrees between the surface normals of two z-depths [h, w] seen by one camera [25].
+    """Mean angle in degrees between the surface normals of z-depths a, b [h, w] seen by one camera [25].
 
     Normals are those of central differences. They count where a pixel and its four neighbours lie in mask [h, w]
     (bool); NaN if there is none.

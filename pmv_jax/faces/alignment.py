@@ -86,19 +86,19 @@ def invert(frame: np.ndarray) -> np.ndarray:
 
 
 def side(frame: np.ndarray) -> float:
-    """Side of the crop in pixels of the photograph."""
+    """Side of the crop that a frame [2, 3] cuts, in pixels of the photograph."""
     return float(np.linalg.norm(frame[:, 0]))
 
 
 def whole(picture: Image.Image) -> np.ndarray:
-    """The frame of the picture's central square."""
+    """The frame [2, 3] of the picture's central square."""
     width, height = picture.size
     length = min(width, height)
     return np.array([[length, 0.0, (width - length) // 2], [0.0, length, (height - length) // 2]])
 
 
 def is_aligned(picture: Image.Image, frame: np.ndarray) -> bool:
-    """Whether a picture is, nearly, the very crop that `frame` would cut from it."""
+    """Whether a picture is, nearly, the very crop that `frame` [2, 3] would cut from it."""
     width, height = picture.size
     if width != height:
         return False
@@ -142,7 +142,8 @@ def cut(picture: Image.Image, frame: np.ndarray, resolution: int) -> np.ndarray:
 
 
 def coverage(picture: Image.Image, frame: np.ndarray, resolution: int) -> np.ndarray:
-    """How far the pixels of a crop [resolution, resolution] are the photograph's, not made up by `cut`: in [0, 1].
+    """How far the pixels of a crop are the picture's, not made up by `cut`: [resolution, resolution] in [0, 1], where
+    `frame` [2, 3] says where the crop lies in the picture.
 
     A pixel at the photograph's border counts by the distance of its centre from it, in pixels of the crop.
     """
@@ -153,9 +154,12 @@ def coverage(picture: Image.Image, frame: np.ndarray, resolution: int) -> np.nda
 
 
 def paste_back(photo: Image.Image, crop: np.ndarray, frame: np.ndarray, feather: float = 0.05) -> Image.Image:
-    """The photograph, mode RGB, with a crop [N, N, 3] in [-1, 1], perhaps changed, back in its place.
+    """The photograph with a crop of it, perhaps changed, put back.
 
     Args:
+      photo: mode RGB.
+      crop: [N, N, 3] in [-1, 1].
+      frame: [2, 3], where the crop was cut.
       feather: width of the soft edge, in crop sizes.
     """
     count = len(crop)

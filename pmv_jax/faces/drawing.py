@@ -59,7 +59,8 @@ def _refinement(portrait: Portrait, refined: np.ndarray) -> dict[str, Any]:
 
 
 def draw_faces(picture: Image.Image, faces: tuple[Face, ...], chosen: int | None = None) -> Image.Image:
-    """The photograph, at most 1280 pixels wide or high, with the faces boxed and numbered as `--face` counts them."""
+    """The picture, at most 1280 pixels wide or high, with the faces boxed and numbered as `--face` counts them; the
+    `chosen` one, an index, stands out."""
     panel, scale = _shrink(picture, _WIDEST, _WIDEST)
     draw, font = ImageDraw.Draw(panel), ImageFont.load_default(size=20)
     for index, face in enumerate(faces):
@@ -71,7 +72,7 @@ def draw_faces(picture: Image.Image, faces: tuple[Face, ...], chosen: int | None
 
 
 def alignment_sheet(picture: Image.Image, portrait: Portrait, crop: np.ndarray, rendering: np.ndarray) -> np.ndarray:
-    """The photograph with box, landmarks, crop and the head's axes; beside it the crop, and the generator's average
+    """The picture with box, landmarks, crop and the head's axes; beside it the crop, and the generator's average
     head from the estimated camera.
 
     Args:

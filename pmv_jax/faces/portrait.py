@@ -123,6 +123,12 @@ def from_landmarks(
     """Crop and camera of the face with given landmarks [5, 2].
 
     Args:
+      picture: mode RGB, or F in [0, 255].
+      name: of its file, for messages.
+      landmarks: [5, 2] in pixels: eyes, tip of the nose, corners of the mouth, left ones first.
+      faces: all that were found in the picture, if any were looked for.
+      chosen: index of this one among them.
+      force: do not refuse what is implausible.
       pivot, radius, focal: of the cameras that the generator was trained with.
       yaw_range: how far to the side it has seen heads, in radians.
 

@@ -91,7 +91,12 @@ def estimate(
     radius: float = 2.7,
     focal: float = cameras.FFHQ_FOCAL,
 ) -> Pose:
-    """The likeliest camera for landmarks [5, 2] in an aligned crop, in crop sizes: (0, 0) is its upper left corner."""
+    """The likeliest camera for landmarks [5, 2] in an aligned crop, in crop sizes: (0, 0) is its upper left corner.
+
+    Args:
+      landmarks: [5, 2], eyes, tip of the nose, corners of the mouth, left ones first.
+      pivot, radius, focal: of the cameras that the generator was trained with, see `cameras.look_at`.
+    """
     fit, residual, oddity = _fit(jnp.asarray(landmarks, jnp.float32), jnp.array(pivot), radius, focal)
     yaw, pitch, roll = (float(angle) for angle in fit[:3])
     camera = cameras.rolled(cameras.look_at(yaw, pitch, pivot=pivot, radius=radius, focal=focal), roll)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,14 @@ from pmv_jax.cameras import conventions
 from pmv_jax.cameras.files import checked, load_camera
 from pmv_jax.config import GeneratorConfig, InversionConfig, override, to_dict
 from pmv_jax.errors import InputError
+from pmv_jax.faces import alignment
 from pmv_jax.images import open_image, to_square
+from pmv_jax.inputs import framing
 from pmv_jax.inputs.manifest import WEB, Entry
 
 if TYPE_CHECKING:
     from pmv_jax.faces.portrait import Portrait
+    from pmv_jax.models.encoder import Encoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Target:
 
     @property
     def camera(self) -> np.ndarray | None:
+        """[25], as it was given; None where it was not."""
         return self.photograph.camera
 
     def request(self, generator: str) -> dict[str, Any]:
@@ -85,8 +90,8 @@ class Target:
         }
 
     def write_alignment(self, directory: Path, generator: Any, camera: np.ndarray) -> None:
-        """Pictures and figures of how the face was found, and of the camera [25] that came of it; nothing where none
-        was found."""
+        """Writes pictures and figures of how the face was found, and of the camera [25] that the inversion ended with,
+        to a directory; the generator shows its average head. Nothing where no face was found."""
         if self.portrait is None:
             return
         from pmv_jax.faces.drawing import write_alignment
@@ -117,11 +122,17 @@ def read(entry: Entry, config: InversionConfig) -> Photograph:
     return Photograph(entry, picture, _camera(entry), config, None if entry.mask is None else _mask(entry.mask))
 
 
-def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) -> Target:
+def align(
+    photograph: Photograph, family: GeneratorConfig, force: bool = False, encoder: Encoder | None = None
+) -> Target:
     """Crops a photograph as the generator wants it.
 
     Args:
+      photograph: of `read`.
+      family: the generator's config, for its cameras and the size of its pictures.
       force: go on with a doubtful face or camera.
+      encoder: the generator's: it finds the crop where face detection is not installed, and the matte where nobody
+        drew a mask.
 
     Raises:
       InputError: no face, or a doubtful one; a camera that fits no picture of the generator.
@@ -129,16 +140,44 @@ def align(photograph: Photograph, family: GeneratorConfig, force: bool = False) 
     entry, picture, resolution = photograph.entry, photograph.picture, family.image_resolution
     if photograph.camera is not None:
         _check_camera(photograph, family, force)
-    portrait = None
+    portrait, frame = None, None
     if photograph.camera is None and entry.align:
         portrait = _find_face(entry, picture, family, photograph.config, force)
-    if portrait is None:
-        everywhere = np.ones((resolution, resolution), np.float32)
-        image, matte = to_square(picture, resolution), _matte(photograph, None, resolution)
-        return Target(photograph, image, everywhere, None, None, matte)
-    weights, matte = portrait.coverage(picture, resolution), _matte(photograph, portrait, resolution)
-    image, guess = portrait.crop(picture, resolution), portrait.pose.camera
-    return Target(photograph, image, weights, guess, portrait, matte)
+        frame = _frame(photograph, encoder) if portrait is None else portrait.frame
+        if portrait is not None and portrait.is_crop:
+            frame = None
+    cut = functools.partial(_cut, frame=frame, resolution=resolution)
+    image, matte = cut(picture), _matte(photograph, cut, resolution)
+    if matte is None and encoder is not None:
+        matte = framing.matte_of(image, encoder)
+    guess = None if portrait is None else portrait.pose.camera
+    return Target(photograph, image, _coverage(picture, frame, resolution), guess, portrait, matte)
+
+
+def _cut(picture: Image.Image, frame: np.ndarray | None, resolution: int) -> np.ndarray:
+    """[resolution, resolution, 3] in [-1, 1] within a frame of `faces.alignment`; None is the central square."""
+    return to_square(picture, resolution) if frame is None else alignment.cut(picture, frame, resolution)
+
+
+def _coverage(picture: Image.Image, frame: np.ndarray | None, resolution: int) -> np.ndarray:
+    """[resolution, resolution] in [0, 1]: how far the pixels of `_cut` are the photograph's."""
+    if frame is None:
+        return np.ones((resolution, resolution), np.float32)
+    return alignment.coverage(picture, frame, resolution)
+
+
+def _frame(photograph: Photograph, encoder: Encoder | None) -> np.ndarray | None:
+    """The crop without face detection: where the encoder sees a head. None, the central square, is warned of."""
+    frame = None if encoder is None else framing.frame_of(photograph.picture, encoder)
+    if frame is None:
+        warnings.warn(
+            f"{photograph.entry.image}: face detection is not installed (pip install 'pmv_jax[face]'); "
+            "taking the central square and searching for the camera",
+            stacklevel=3,
+        )
+    elif alignment.is_aligned(photograph.picture, frame):
+        return None
+    return frame
 
 
 def _mask(path: str) -> Image.Image:
@@ -155,13 +194,13 @@ def _mask(path: str) -> Image.Image:
     return mask
 
 
-def _matte(photograph: Photograph, portrait: Portrait | None, resolution: int) -> np.ndarray | None:
+def _matte(photograph: Photograph, cut: Callable[[Image.Image], np.ndarray], resolution: int) -> np.ndarray | None:
     """The mask [resolution, resolution] in [0, 1], cropped with its photograph, or as it is if it is the crop's own."""
     mask, picture = photograph.mask, photograph.picture
     if mask is None:
         return None
     if mask.size == picture.size:
-        cropped = to_square(mask, resolution) if portrait is None else portrait.crop(mask, resolution)
+        cropped = cut(mask)
     elif mask.size == (resolution, resolution):
         cropped = to_square(mask, resolution)
     else:
@@ -207,7 +246,7 @@ def _check_camera(photograph: Photograph, family: GeneratorConfig, force: bool) 
 def _find_face(
     entry: Entry, picture: Image.Image, family: GeneratorConfig, config: InversionConfig, force: bool
 ) -> Portrait | None:
-    """The face to invert; None where the central square has to do, which a warning then says."""
+    """The face to invert; None where nothing is installed that finds it."""
     from pmv_jax.faces import detection, landmark_files, portrait
 
     about = {
@@ -222,11 +261,6 @@ def _find_face(
             landmarks = landmark_files.load_landmarks(path)
         found = portrait.from_landmarks(picture, entry.image, landmarks, **about)
     elif entry.face is None and not detection.is_available():
-        warnings.warn(
-            "face detection is not installed (pip install 'pmv_jax[face]'); "
-            "taking the central square and searching for the camera",
-            stacklevel=2,
-        )
         return None
     else:
         found = portrait.from_detection(picture, entry.image, entry.face, **about)

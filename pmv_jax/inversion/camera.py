@@ -6,7 +6,7 @@ same with heads and cameras drawn around the estimate, as far as it may still be
 of all heads and cameras that look like the photograph, where a descent stops at one of them: a turned face and another
 head's frontal one are hard to tell apart by the difference of pixels.
 
-Where landmarks have said what the camera is, the first draw is around that camera already.
+Where an encoder or landmarks have said what the camera is, the first draw is around that camera already.
 """
 
 from __future__ import annotations
@@ -79,6 +79,18 @@ def around(guess: Array, codes: Array) -> Estimate:
     """The estimate where the camera is about `guess` [25], as landmarks say, and codes are random ones [N, w_dim]."""
     width = _GUESS_WIDTH * jnp.array([1.0, 1.0, 0.05, 0.05, 0.05])
     return Estimate(of_camera(guess), width, codes.mean(0), jnp.ones(()))
+
+
+def seen(draft: Draft, guess: Estimate | None) -> Estimate:
+    """The estimate where an encoder has looked at the picture; what landmarks tell is weighed in."""
+    pose, width = draft.glance.pose[:5], draft.glance.pose_width[:5]
+    if guess is not None:  # the product of two Gaussians
+        precisions = jnp.stack([width, guess.pose_width]) ** -2
+        pose = (precisions * jnp.stack([pose, guess.pose])).sum(0) / precisions.sum(0)
+        width = precisions.sum(0) ** -0.5
+    camera = to_camera(pose, draft.generator.config)
+    code = latent.seen(draft, camera, latent.statistics(draft.generator, camera))
+    return Estimate(pose, width, code, jnp.sqrt(jnp.mean(draft.glance.code_width**2)))
 
 
 @jax.jit
@@ -203,6 +215,7 @@ class CameraSearchProgram:
     resolution: int
 
     def network(self) -> None:
+        """There is none: see `stage.StageProgram`."""
         return None
 
     def __call__(
@@ -230,8 +243,11 @@ class Search:
         if draft.camera is not None:
             return draft
         config, codes = draft.config.camera, random_codes(draft.generator)
-        if draft.camera_guess is not None:
-            return draft.replace(camera_estimate=around(draft.camera_guess, codes))
+        guess = None if draft.camera_guess is None else around(draft.camera_guess, codes)
+        if draft.glance is not None:
+            return draft.replace(camera_estimate=seen(draft, guess))
+        if guess is not None:
+            return draft.replace(camera_estimate=guess)
         found = yield _request(self.name, draft, 1, config.heads, unknown(codes, config))
         return draft.replace(camera_estimate=found)
 
@@ -250,7 +266,7 @@ class Refinement:
         if config.refine_steps:
             found = yield _request(self.name, draft, config.refine_steps, config.refine_heads, found)
         camera = to_camera(found.pose, draft.generator.config)
-        return latent.at_average(draft, camera, found.pose if draft.config.latent.camera_rate else None)
+        return latent.begin(draft, camera, found.pose if draft.config.latent.camera_rate else None)
 
 
 def _pictures(generator: Generator, codes: Array, views: Array, resolution: int) -> Array:

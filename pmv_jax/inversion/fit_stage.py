@@ -39,6 +39,7 @@ class ViewFitProgram:
     outlined: bool = False
 
     def network(self) -> Tree | None:
+        """See `stage.StageProgram`."""
         return losses.load_network(self.loss)
 
     def __call__(

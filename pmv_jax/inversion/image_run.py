@@ -48,14 +48,17 @@ class StageRecord:
 
     @property
     def steps(self) -> int:
+        """How many it took."""
         return len(self.losses)
 
     @property
     def loss_first(self) -> float:
+        """The loss before the first step; NaN without steps."""
         return float(self.losses[0]) if self.steps else float("nan")
 
     @property
     def loss_last(self) -> float:
+        """The loss before the last step; NaN without steps."""
         return float(self.losses[-1]) if self.steps else float("nan")
 
 
@@ -104,8 +107,8 @@ class ImageRun:
         return min(CHUNK, self.stage.steps - len(self._losses))
 
     def advance(self, state: FitState, latest: Array) -> None:
-        """Takes what the program made of `state`, `key` and `chunk`, saves it, and goes on to the next stage if this
-        one is over.
+        """Takes what the program made of `state`, `key` and `chunk`: the new state and the losses [CHUNK]. Saves the
+        state, and begins the next stage if this one is over.
 
         Raises:
           NumericalError: a loss is NaN or infinite.

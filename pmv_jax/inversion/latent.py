@@ -17,9 +17,11 @@ from pmv_jax.cameras import poses
 from pmv_jax.config import InversionConfig
 from pmv_jax.inversion import view_fitting
 from pmv_jax.inversion.stage import Draft
+from pmv_jax.models.encoder import Glance
 from pmv_jax.models.generator import Generator
 
 _STATISTICS_SAMPLES = 4096
+_GUESSES = 256  # of z, over which the w of a glance is averaged
 # The schedules of the StyleGAN2 projector, in shares of the steps: the learning rate ramps up, and the noise is gone.
 _RAMP_UP = 0.05
 _NOISE_RAMP = 0.75
@@ -45,8 +47,9 @@ def random_codes(generator: Generator, camera: Array) -> Array:
     return generator.mapping(z, jnp.broadcast_to(camera, (_STATISTICS_SAMPLES, 25)))[:, 0]
 
 
-def at_average(draft: Draft, camera: Array, pose: Array | None = None) -> Draft:
-    """Places the generator's average head before the camera of the input: where stage 1 begins.
+def begin(draft: Draft, camera: Array, pose: Array | None = None) -> Draft:
+    """Places a head before the camera of the input, where stage 1 begins: the one that the encoder saw, or else the
+    generator's average head.
 
     Args:
       draft: what is known so far.
@@ -55,7 +58,31 @@ def at_average(draft: Draft, camera: Array, pose: Array | None = None) -> Draft:
     """
     stats = statistics(draft.generator, camera)
     rows = draft.generator.config.num_ws if draft.config.latent.space == "w_plus" else 1
-    return draft.replace(camera=camera, pose=pose, statistics=stats, code=jnp.tile(stats.mean, (rows, 1)))
+    w = stats.mean if draft.encoder is None else seen(draft, camera, stats)
+    return draft.replace(camera=camera, pose=pose, statistics=stats, code=jnp.tile(w, (rows, 1)))
+
+
+def seen(draft: Draft, camera: Array, stats: LatentStatistics) -> Array:
+    """The w [w_dim] that the encoder saw.
+
+    Args:
+      draft: has its glance.
+      camera: [25] that conditions the mapping.
+      stats: of w for that camera.
+    """
+    if draft.encoder.config.code_space == "z":
+        return _mean_of(draft.glance, draft.generator, camera)
+    return stats.mean + stats.std * draft.glance.code
+
+
+@jax.jit
+def _mean_of(glance: Glance, generator: Generator, camera: Array) -> Array:
+    """The mean w over what a glance leaves possible of z.
+
+    The mapping network normalises z: one that is short out of caution would come out as bold as any other.
+    """
+    z = glance.code + glance.code_width * jax.random.normal(jax.random.key(0), (_GUESSES, *glance.code.shape))
+    return generator.mapping(z, jnp.broadcast_to(camera, (_GUESSES, 25)))[:, 0].mean(0)
 
 
 def plan(recipe: InversionConfig) -> view_fitting.Plan:

@@ -25,6 +25,7 @@ from pmv_jax.inversion.fit_stage import ViewFit
 from pmv_jax.inversion.image_run import ImageRun, Progress, StageRecord
 from pmv_jax.inversion.result import Inversion
 from pmv_jax.inversion.stage import Draft, Stage, StageRequest
+from pmv_jax.models.encoder import Encoder
 from pmv_jax.models.generator import Generator
 
 Tree = Any
@@ -72,6 +73,7 @@ def invert(
     method: Sequence[Stage] = METHOD,
     weights: np.ndarray | Array | None = None,
     matte: np.ndarray | Array | None = None,
+    encoder: Encoder | None = None,
 ) -> Inversion:
     """Inverts one image.
 
@@ -90,13 +92,15 @@ def invert(
         nor warped into pseudo-views, and say nothing of the camera. None is 1 everywhere.
       matte: [H, W] in [0, 1], the share of each pixel that is head, hair or clothes: the head's geometry is held to its
         outline, and no pseudo-view shows what lies on the wrong side of that. None where nobody says.
+      encoder: of the generator: fitting begins with what it sees in the image. None begins with the average head, and
+        searches for the camera by rendering random ones.
 
     Raises:
       InputError: an image or camera of the wrong size, or not finite; or the loss's network is not there.
       NumericalError: a loss became NaN or infinite.
     """
     config = InversionConfig() if config is None else config
-    course = stages(image, camera, generator, config, camera_guess, method, weights, matte)
+    course = stages(image, camera, generator, config, camera_guess, method, weights, matte, encoder)
     inversion, records = _run(ImageRun(course, config.seed, progress, state_directory), generator)
     return dataclasses.replace(inversion, stages=records)
 
@@ -107,10 +111,11 @@ def search_camera(
     config: InversionConfig | None = None,
     guess: np.ndarray | Array | None = None,
     weights: np.ndarray | Array | None = None,
+    encoder: Encoder | None = None,
 ) -> np.ndarray:
     """Stage 0 alone: the camera [25] of one image [H, W, 3]. Arguments and errors: see `invert`."""
     config = InversionConfig() if config is None else config
-    course = _course(_first_draft(image, None, generator, config, guess, weights), _CAMERA_STAGES)
+    course = _course(_first_draft(image, None, generator, config, guess, weights, encoder=encoder), _CAMERA_STAGES)
     draft, _ = _run(ImageRun(course, config.seed), generator)
     return np.asarray(draft.camera)
 
@@ -124,12 +129,13 @@ def stages(
     method: Sequence[Stage] = METHOD,
     weights: np.ndarray | Array | None = None,
     matte: np.ndarray | Array | None = None,
+    encoder: Encoder | None = None,
 ) -> Coroutine[StageRequest, Tree, Inversion]:
     """The method as a coroutine: yields each fit it asks for, is sent the fitted variables, and returns the Inversion.
 
     Whoever drives it decides where and with how many others the fits are run. Arguments and errors: see `invert`.
     """
-    draft = _first_draft(image, camera, generator, config, camera_guess, weights, matte)
+    draft = _first_draft(image, camera, generator, config, camera_guess, weights, matte, encoder)
     losses.load_network(config.loss)  # if its weights are not there, better now
     draft = yield from _course(draft, method)
     ws = view_fitting.w_plus(draft.code, generator)
@@ -153,6 +159,7 @@ def _first_draft(
     camera_guess: np.ndarray | Array | None,
     weights: np.ndarray | Array | None = None,
     matte: np.ndarray | Array | None = None,
+    encoder: Encoder | None = None,
 ) -> Draft:
     """What is known before the first stage. Raises InputError for images and cameras that cannot be used."""
     size = generator.config.image_resolution
@@ -163,7 +170,9 @@ def _first_draft(
     untuned = tuned_weights.start(generator.params, config.weights)
     known = {"weights": believed, "matte": head, "camera_guess": guess}
     draft = Draft(image, generator, config, untuned, params=untuned, **known)
-    return draft if camera is None else latent.at_average(draft, _checked("camera", camera, (25,)))
+    if encoder is not None:
+        draft = draft.replace(encoder=encoder, glance=encoder(image))
+    return draft if camera is None else latent.begin(draft, _checked("camera", camera, (25,)))
 
 
 def _checked(name: str, values: np.ndarray | Array, shape: tuple[int, ...]) -> Array:

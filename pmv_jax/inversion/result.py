@@ -52,7 +52,7 @@ class Inversion:
 
     @functools.cached_property
     def planes(self) -> Array:
-        """The head's tri-planes [3, H, W, C], painted when they are first asked for."""
+        """The head's tri-planes [3, H, W, C], generated when they are first needed."""
         return self.generator.planes(jnp.asarray(self.ws))
 
     def render(

@@ -14,6 +14,7 @@ from jax import Array
 
 from pmv_jax.config import InversionConfig
 from pmv_jax.inversion.adam_loop import FitState
+from pmv_jax.models.encoder import Encoder, Glance
 from pmv_jax.models.generator import Generator
 
 Tree = Any
@@ -32,6 +33,8 @@ class Draft:
       weights: [H, W] in [0, 1], how far each pixel of it is to be believed; None is 1.
       matte: [H, W] in [0, 1], the share of each pixel that is head, hair or clothes; None where nobody says.
       camera_guess: [25], near which the camera is.
+      encoder: the generator's, if it has one.
+      glance: `models.encoder.Glance`, what the encoder saw in the image.
       camera_estimate: `camera.Estimate`, what the search knows of the camera.
       camera: [25] of the input.
       pose: [5] of that camera (`cameras.poses`), if it is an estimate that the latent stage may refine.
@@ -49,6 +52,8 @@ class Draft:
     weights: Array | None = None
     matte: Array | None = None
     camera_guess: Array | None = None
+    encoder: Encoder | None = None
+    glance: Glance | None = None
     camera_estimate: Any = None
     camera: Array | None = None
     pose: Array | None = None

@@ -64,6 +64,7 @@ def surface_level(look_up: Field, z_depth: np.ndarray, camera: np.ndarray) -> fl
     """The raw density at which rendering sees the surface: the median at the ends of a view's rays.
 
     Args:
+      look_up: of `field`.
       z_depth: [h, w] of the view; rays that end on its backdrop do not count.
       camera: [25] of the view.
     """

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-import xatlas
 from PIL import Image
 from scipy import ndimage
 
+from pmv_jax.errors import require
 from pmv_jax.images import to_uint8
 from pmv_jax.meshes.mesh import Mesh
 from pmv_jax.meshes.projection import rasterise
@@ -43,7 +43,11 @@ def bake(mesh: Mesh, colour_at: ColourAt, size: int) -> Atlas:
       mesh: what to lay out; with more than some 50,000 faces this takes minutes.
       colour_at: gives the colours.
       size: side of the texture in pixels.
+
+    Raises:
+      InputError: the extra `pmv_jax[mesh]` is not installed.
     """
+    xatlas = require("xatlas", "mesh", "a texture")
     source, faces, uv = xatlas.parametrize(mesh.vertices, mesh.faces.astype(np.uint32))
     points = uv * size
     face, weights = rasterise(points, np.zeros(len(points)), faces, size)

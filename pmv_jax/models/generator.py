@@ -1,8 +1,9 @@
 """A tri-plane generator with its weights: what `load_generator` returns, what inversion tunes, and all rendering.
 
-One head is painted once, `planes = generator.planes(ws)`, and looked at from any number of cameras: `render` gives the
-finished picture, `march` the raw one at any size, `z_depth` the surface. These take one head and one camera; `jax.vmap`
-and `jax.lax.map` take many. `synthesis` is `planes` and `render` for a batch of heads, each with a camera of its own.
+The planes of a head are generated once, `planes = generator.planes(ws)`, and seen from any number of cameras: `render`
+gives the finished picture, `march` the raw one at any size, `z_depth` the surface. These take one head and one camera;
+`jax.vmap` and `jax.lax.map` take many. `synthesis` is `planes` and `render` for a batch of heads, each with a camera of
+its own.
 
 EG3D samples each ray between two fixed distances, which are right for cameras at the distance of training only. Here
 these bounds move with the camera (`_rays`); at the distance of training nothing changes.

@@ -30,7 +30,7 @@ def normalise_second_moment(x: Array, eps: float = 1e-8) -> Array:
 
 @jax.custom_jvp
 def softplus(x: Array) -> Array:
-    """`log(1 + exp(x))`. JAX's own is a `logaddexp` of two numbers, which takes four times as long on a CPU."""
+    """`log(1 + exp(x))` of x [...]. JAX's own is a `logaddexp` of two numbers, four times as slow on a CPU."""
     return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
 
 
@@ -137,7 +137,10 @@ def modulated_conv(x: Array, kernel: Array, style: Array, *, demodulate: bool = 
 
 
 def resize(x: Array, resolution: int, *, antialias: bool) -> Array:
-    """Bilinear resize of [B, H, W, C] to a square, half-pixel centres (torch `interpolate`, align_corners=False)."""
+    """Bilinear resize of x [B, H, W, C] to [B, resolution, resolution, C], half-pixel centres.
+
+    As torch's `interpolate` with align_corners=False; `antialias` as there: a smaller picture is of means.
+    """
     return jax.image.resize(x, (x.shape[0], resolution, resolution, x.shape[3]), "bilinear", antialias=antialias)
 
 

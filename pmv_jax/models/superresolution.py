@@ -19,6 +19,8 @@ from pmv_jax.models.stylegan2 import SynthesisBlock
 
 
 class Superresolution(nn.Module):
+    """Raw features to the final picture, `output_resolution` pixels a side, computed in `dtype`."""
+
     config: SuperresolutionConfig
     output_resolution: int
     dtype: jnp.dtype = jnp.float32

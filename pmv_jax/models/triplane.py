@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
-from pmv_jax import cameras
 from pmv_jax.config import DecoderConfig, GeneratorConfig, NoiseMode
 from pmv_jax.models import ops
 from pmv_jax.models.stylegan2 import FullyConnected, MappingNetwork, SynthesisNetwork
@@ -80,26 +79,19 @@ class TriPlaneGenerator(nn.Module):
         colours, densities = self._in_fields(lambda field, _, points: field(points), planes, points)
         return densities, colours
 
-    def render(self, planes: Array, camera: Array, key: Array | None = None) -> tuple[Array, Array]:
-        """Volume rendering at the neural rendering resolution n.
-
-        Args:
-          planes: [B, 3, H, W, C].
-          camera: [B, 25].
-          key: PRNG key for the samples along rays; None takes the deterministic ones.
-
-        Returns:
-          features [B, n, n, F] in [-1, 1] (the first three are colour) and ray_distance [B, n, n].
-        """
-        size = self.config.rendering.neural_resolution
-        origins, directions = cameras.rays(camera, size)
-        features, distance = self.render_rays(planes, origins, directions, key)
-        return features.reshape(-1, size, size, features.shape[-1]), distance.reshape(-1, size, size)
-
     def render_rays(
         self, planes: Array, origins: Array, directions: Array, key: Array | None = None
     ) -> tuple[Array, Array]:
-        """Volume rendering of rays: origins, unit directions [B, R, 3] -> features [B, R, F], ray_distance [B, R]."""
+        """Volume rendering of rays.
+
+        Args:
+          planes: [B, 3, H, W, C].
+          origins, directions: [B, R, 3], directions of unit length.
+          key: PRNG key of the samples along rays; None takes the deterministic ones.
+
+        Returns:
+          features [B, R, F] in [-1, 1], of which the first three are colour, and ray_distance [B, R].
+        """
         keys = None if key is None else jax.random.split(key, planes.shape[0])
 
         def one(field: volume.Field, at_once: int, *rays: Array | None) -> tuple[Array, Array]:
@@ -109,7 +101,8 @@ class TriPlaneGenerator(nn.Module):
         return self._in_fields(one, planes, origins, directions, keys)
 
     def median_distance(self, planes: Array, origins: Array, directions: Array) -> Array:
-        """Where rays meet the surface (`compositing.median_distance`): origins, unit directions [B, R, 3] -> [B, R]."""
+        """Where rays meet the surface (`compositing.median_distance`): planes [B, 3, H, W, C], origins, unit directions
+        [B, R, 3] -> [B, R]."""
 
         def one(field: volume.Field, at_once: int, *rays: Array) -> Array:
             return volume.median_distance(field, *rays, self.config.rendering, at_once)
@@ -120,22 +113,15 @@ class TriPlaneGenerator(nn.Module):
         """Raw features [B, n, n, F] -> image [B, H, W, 3], about [-1, 1], not clipped."""
         return self.superresolution(features, ws)[0]
 
-    def synthesis(
-        self, ws: Array, camera: Array, key: Array | None = None, noise_mode: NoiseMode = "const"
-    ) -> dict[str, Array]:
-        """ws [B, num_ws, w_dim], camera [B, 25] -> image [B, H, W, 3], image_raw [B, n, n, 3], ray_distance [B, n, n].
-
-        image_raw is for looking at, and for parity: see `SuperresolutionConfig.adds_to_raw`.
-        """
-        features, distance = self.render(self.planes(ws, noise_mode), camera, key)
-        image, raw = self.superresolution(features, ws)
-        return {"image": image, "image_raw": raw, "ray_distance": distance}
-
-    def __call__(self, z: Array, camera: Array) -> dict[str, Array]:
-        return self.synthesis(self.mapping(z, camera), camera)
+    def __call__(self, z: Array, camera: Array) -> Array:
+        """z [B, z_dim], camera [B, 25] -> image [B, H, W, 3]: every network once, for `init` to make its parameters."""
+        ws = self.mapping(z, camera)
+        planes, size = self.planes(ws), self.config.rendering.neural_resolution
+        colours, _ = self.decoder(jnp.zeros((planes.shape[0], size, size, planes.shape[-1])))
+        return self.superresolve(colours, ws)
 
     def _in_fields(self, work: Callable[..., Any], planes: Array, *args: Any) -> Any:
-        """`work(field, samples at once, *args)` for one image after the other, each as the device likes it."""
+        """`work(field, samples at once, *args)` for one image after the other, in the way that suits the device."""
         cfg = self.config.rendering
         size, dtype = planes.shape[2:4], jnp.dtype(self.config.compute_dtype)
         self.decoder(jnp.zeros((1, planes.shape[-1])))  # creates its parameters outside of JAX transformations

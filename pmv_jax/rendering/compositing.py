@@ -45,7 +45,8 @@ def composite(
 def integrate(
     colours: Array, densities: Array, distances: Array, *, white_background: bool = False
 ) -> tuple[Array, Array]:
-    """`composite` of some rays of an image: their distances are not clamped yet, and infinite where a ray is empty."""
+    """`composite` of some rays of an image: their distances are not clamped yet, and infinite where a ray is empty.
+    Arguments and returns are as there."""
     places, densities, distances = _sorted(densities, distances)
     w = render_weights_from_density(densities, distances)
     total = w.sum(axis=-1)

@@ -8,7 +8,8 @@ from jax import Array, lax
 
 
 def box_bounds(origins: Array, directions: Array, side: float) -> tuple[Array, Array]:
-    """Entry and exit distances [R] of rays through the axis-parallel cube of the given side around the origin.
+    """Where rays enter and leave the axis-parallel cube of the given side around the origin: origins, directions [R, 3]
+    -> distances [R], [R].
 
     As EG3D's 'auto' bounds, rays that miss get stand-ins from the rays of the same image that hit: the nearest entry as
     entry and the farthest *entry* as exit. If none hits, (-1, -2) stays, as there.
@@ -61,6 +62,7 @@ def importance(distances: Array, weights: Array, u: Array, eps: float = 1e-5) ->
       distances: [R, S] of the coarse samples.
       weights: [R, S - 1] of the intervals between them.
       u: [count] or [R, count] in [0, 1), of `uniforms`.
+      eps: added to the weights, and the least that the CDF rises by where it is divided by.
 
     Returns:
       [R, count], without gradient.

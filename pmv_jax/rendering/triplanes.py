@@ -117,8 +117,15 @@ def packed(planes: Array) -> Array:
 def sample_packed(
     table: Array, size: tuple[int, int], points: Array, axes: PlaneAxes, box_size: float, dtype: jnp.dtype
 ) -> Array:
-    """`sample` by a table of `packed`, of planes with `size` pixels (H, W); products are of numbers in `dtype`, and so
-    is the result."""
+    """`sample` by a table of `packed`; other arguments and the result are as there.
+
+    Args:
+      table: [3, (H + 2) (W + 2), 4 C].
+      size: (H, W) of the planes.
+      points: [N, 3].
+      axes, box_size: as of `sample`.
+      dtype: of the numbers that are multiplied, and of the result.
+    """
     x, y, z = jnp.split(points.reshape(-1, 3).T / box_size + 0.5, 3)
     positions = jnp.stack([jnp.concatenate([(x, y, z)[axis] for axis in pair]) for pair in AXES[axes]])
     return _sample_packed(table, positions, size, jnp.dtype(dtype)).T.reshape(*points.shape[:-1], -1)

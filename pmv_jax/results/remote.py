@@ -45,7 +45,13 @@ class Space:
 
 
 def open_space(out: epath.Path, request: Mapping[str, Any], force: bool) -> Space:
-    """For an image whose result is to be `out`. State of the same request is continued from; other state is dropped."""
+    """For an image whose result is to be `out`.
+
+    Args:
+      out: directory, or an address that `etils.epath` knows.
+      request: what was asked for, as plain data. State of the same request is continued from; other is dropped.
+      force: drop it in any case, and replace a result.
+    """
     stack = contextlib.ExitStack()
     if not _is_remote(out):
         try:
@@ -79,7 +85,9 @@ def check_outputs(out: epath.Path, request: Mapping[str, Any], force: bool) -> N
     """Claims a directory for a job.
 
     Args:
-      request: what all its images have in common, as plain data. A job only goes on with the same.
+      out: directory, or an address that `etils.epath` knows.
+      request: what all its images have in common, as plain data. A job is continued only with the same.
+      force: claim it whatever is in it.
 
     Raises:
       InputError: it has results of another request (and not `force`), or is something else than such a directory.

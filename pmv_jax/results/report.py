@@ -1,6 +1,6 @@
-"""One HTML file that shows a whole inversion: opens from disk, asks no network, and holds its pictures and its mesh.
+"""One HTML file that shows a whole inversion: opens from disk, needs no network, and holds its pictures and its mesh.
 
-The page is `templates/report.html`, filled in by Jinja; curves are matplotlib's, as SVG in the page's own colours.
+The page is `templates/report.html`, filled in by Jinja.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from PIL import Image
 
 from pmv_jax import images
 from pmv_jax.meshes.mesh import Mesh
+from pmv_jax.results.curves import curve
 
 LARGEST_FRAME = 512  # pixels of a side in the page; what is larger is scaled down
 _LARGEST_THUMBNAIL = 256
-_INK = "#010203"  # stands for the page's own colour of text, which differs between light and dark
 _EDIT_MARK = "<!-- edit -->"  # where `add_edit` puts its section
 _PACKAGES = ("jax", "flax", "numpy", "optax", "orbax-checkpoint")
 _FIGURES = {  # of metrics.json: what it is called, its form, and what is good
@@ -146,7 +144,9 @@ def render_html(report: Report) -> str:
                 for view in report.pseudo_views
             ],
             mesh=None if report.mesh is None else _mesh_data(report.mesh),
-            curves=_curves(report.losses),
+            curves=[  # of a stage of one step there is none to draw
+                curve(name.replace("_", " "), values) for name, values in report.losses.items() if len(values) > 1
+            ],
             figures=[
                 (name, form.format(figures[key]), good)
                 for key, (name, form, good) in _FIGURES.items()
@@ -228,30 +228,3 @@ def _mesh_data(mesh: Mesh) -> dict[str, Any]:
     }
     encoded = {name: base64.b64encode(array.tobytes()).decode() for name, array in arrays.items()}
     return {**encoded, "wide": wide, "faces": len(mesh.faces), "vertices": len(mesh.vertices)}
-
-
-def _curves(losses: dict[str, np.ndarray]) -> list[str]:
-    """Loss curves, an SVG element for each stage, lines and text in the page's colour of text; of a stage of one step
-    there is no curve to draw."""
-    return [_curve(name.replace("_", " "), values) for name, values in losses.items() if len(values) > 1]
-
-
-def _curve(name: str, values: np.ndarray) -> str:
-    figure = Figure(figsize=(3.2, 2.1), layout="constrained")
-    figure.patch.set_alpha(0)
-    axes = figure.add_subplot()
-    axes.patch.set_alpha(0)
-    axes.plot(np.arange(1, len(values) + 1), values, color="#2a9d8f", linewidth=1.8)
-    if np.min(values) > 0 and np.max(values) > 5 * np.min(values):
-        axes.set_yscale("log")
-    axes.set_title(f"{name}: {values[0]:.3g} to {values[-1]:.3g}", color=_INK, fontsize=9)
-    axes.tick_params(which="both", colors=_INK, labelsize=7)
-    axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
-    axes.set_xlabel("step", color=_INK, fontsize=8)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_INK)
-    buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :].replace(_INK, "currentColor")

@@ -73,24 +73,18 @@ def write_result(
     grid, orbit = grid_cameras(inversion), orbit_cameras(inversion)
     everywhere = np.concatenate([inversion.camera[None], grid, orbit])
     rendered = frames.render_views(inversion.render, everywhere, progress)
-
     reconstruction, depth = next(rendered)
     turned = [RenderedView(*next(rendered), camera) for camera in grid]
     size = frames.shown_size(len(image))
     video.write_video(directory / "orbit.mp4", [frames.scale(view, size) for view, _ in rendered], ORBIT_FPS)
-
     _write_pictures(directory, image, reconstruction, depth, turned)
     _write_masks(directory, weights, matte)
     pseudo_views = _pseudo_views(inversion)
     _write_pseudo_views(directory / "pseudo_views", pseudo_views)
-    mesh = _mesh(inversion, turned)
-    if mesh is not None:
-        mesh_files.write_mesh(directory / "mesh.glb", mesh)
+    mesh = _write_mesh(directory / "mesh.glb", inversion, turned)
     inversion.save(directory / "inversion")
-    limit = None if matte is None else inversion.head_limit
-    wrong_side = None if limit is None else _wrong_side(matte, depth, np.asarray(limit), weights)
+    wrong_side = _wrong_side(inversion.head_limit, depth, matte, weights)
     figures = measure(inversion, image, reconstruction, peak_memory, weights, wrong_side)
-    config = to_dict(inversion.config)
     page = report.Report(
         title=title,
         image=image,
@@ -102,10 +96,10 @@ def write_result(
         mesh=None if mesh is None else decimate(mesh, REPORT_FACES),
         losses={stage.name: stage.losses for stage in inversion.stages},
         figures=figures,
-        config=config,
+        config=to_dict(inversion.config),
     )
     report.write_report(directory / "report.html", page)
-    _write_json(directory / "config.json", config)
+    _write_json(directory / "config.json", page.config)
     _write_json(directory / "metrics.json", figures)
     return figures
 
@@ -180,14 +174,18 @@ def measure(
     }
 
 
-def _wrong_side(matte: np.ndarray, depth: np.ndarray, limit: np.ndarray, weights: np.ndarray | None) -> float:
+def _wrong_side(
+    limit: np.ndarray | None, depth: np.ndarray, matte: np.ndarray | None, weights: np.ndarray | None
+) -> float | None:
     """Share of the photograph's pixels [H, W] on whose rays a z-depth [n, n] has the head where the matte has none, or
-    none where it has: by whether it is below the limit [n, n]."""
+    none where it has: by whether it is below the limit [n, n]. None without a limit, or a matte."""
+    if matte is None or limit is None:
+        return None
     known = np.ones_like(matte) if weights is None else weights
     matte, known = (
         np.asarray(Image.fromarray(np.float32(x)).resize(depth.shape, Image.Resampling.BOX)) for x in (matte, known)
     )
-    apart = np.abs(matte - (depth < limit))
+    apart = np.abs(matte - (depth < np.asarray(limit)))
     return float(np.sum(known * apart) / max(np.sum(known), 1e-6))
 
 
@@ -210,13 +208,13 @@ def peak_memory_bytes() -> int:
 
 
 def grid_cameras(inversion: Inversion) -> np.ndarray:
-    """Cameras over all YAWS for each of PITCHES [len(PITCHES) * len(YAWS), 25]."""
+    """Cameras over all YAWS for each of PITCHES, [V, 25]."""
     pitches, yaws = (angles.ravel() for angles in np.meshgrid(PITCHES, YAWS, indexing="ij"))
     return camera_paths.around_head(inversion.generator.config, yaws, pitches, focal=float(inversion.camera[16]))
 
 
 def orbit_cameras(inversion: Inversion) -> np.ndarray:
-    """The path of orbit.mp4 [ORBIT_FRAMES, 25]."""
+    """The path of orbit.mp4, [ORBIT_FRAMES, 25]."""
     return camera_paths.orbit(inversion.generator.config, ORBIT_FRAMES, focal=float(inversion.camera[16]))
 
 
@@ -231,7 +229,7 @@ def _views_sheet(
     return images.contact_sheet([top, yaws, pitches], _SHEET_WIDTH)
 
 
-def _mesh(inversion: Inversion, turned: list[RenderedView]) -> Mesh | None:
+def _write_mesh(path: Path, inversion: Inversion, turned: list[RenderedView]) -> Mesh | None:
     """The head's mesh, coloured by the views at the grid's middle and ends; None, with a warning, without a surface."""
     middle, front = len(PITCHES) // 2, len(YAWS) // 2
     row = turned[middle * len(YAWS) : (middle + 1) * len(YAWS)]
@@ -239,10 +237,12 @@ def _mesh(inversion: Inversion, turned: list[RenderedView]) -> Mesh | None:
     look_up = extraction.field(inversion.generator, inversion.planes)
     try:
         box_size = inversion.generator.config.rendering.box_size
-        return extraction.head_mesh(look_up, views, resolution=MESH_RESOLUTION, box_size=box_size)
+        mesh = extraction.head_mesh(look_up, views, resolution=MESH_RESOLUTION, box_size=box_size)
     except InputError as error:
         warnings.warn(f"no mesh.glb: {error}", stacklevel=2)
         return None
+    mesh_files.write_mesh(path, mesh)
+    return mesh
 
 
 def _pseudo_views(inversion: Inversion) -> list[dict[str, np.ndarray]]:

@@ -29,7 +29,7 @@ _SAME_DEPTH = 0.015  # world units: two views of one surface agree about as well
 _SPREAD = 0.8  # standard deviation of a splat by the distance to the next
 _THICKNESS = 0.1  # by the same
 _OPACITY = 0.95
-_SAMPLES = 2  # by which views are finer when fitted: viewers show heads larger than generators paint them
+_SAMPLES = 2  # by which views are finer when fitted: viewers show heads larger than generators render them
 _STEPS = 30  # of the solver
 _DAMPING = 0.1  # pulls colours that no view shows clearly to what they were seen as
 _CLEAR = 0.5  # opacity from which a pixel counts
@@ -55,7 +55,7 @@ def fit(
     Args:
       views: with z-depths as fine as splats shall be; the first counts first.
       inside: bounds of what is kept; None keeps all.
-      progress: called with the number of views done and of all, in each of two passes.
+      progress: called with the number of views done and of all.
 
     Raises:
       InputError: there is nothing inside.

@@ -12,7 +12,7 @@ def free_port(host: str, first: int) -> int:
     """The first port from `first` on that can be listened at.
 
     Raises:
-      InputError: there is none, or `host` is no address of this machine.
+      InputError: no port is free, or `host` is not an address of this machine.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import threading
-import traceback
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +15,8 @@ from pmv_jax.viewer import camera as viewer_cameras
 from pmv_jax.viewer.requests import LatestRequests
 from pmv_jax.viewer.subject import Subject
 from pmv_jax.viewer.window import Window
+
+_LOG = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -98,4 +100,4 @@ class Renderer:
             try:
                 window.draw(still=taken[2])  # what is shown is read now, not when it was asked for
             except Exception:  # one window's trouble, a lost connection for example, is not that of others
-                traceback.print_exc()
+                _LOG.exception("a picture for one window failed")

@@ -80,7 +80,7 @@ def load_subject(directory: Path, directions_file: str | None = None) -> Subject
 
 
 def _before(directory: Path, edited: Inversion) -> Head | None:
-    """The head that an edit's result was made from; None if this is none, or that is gone or has been replaced."""
+    """The head that an edit's result was made from; None if this is not an edit, or the head is missing or replaced."""
     try:
         source = Path(json.loads((directory / "edit.json").read_text(encoding="utf-8"))["inversion"])
         inversion = load_inversion(source)

@@ -1,4 +1,4 @@
-"""Feeds damaged and hostile checkpoints to the reader behind tools.convert_eg3d and reports what it does with them.
+"""Feeds damaged and hostile checkpoints to the reader behind pmv_jax.convert eg3d and reports what it does with them.
 
     python -m tests.checkpoints.fuzz_eg3d_import [--cases 10000] [--first 0] [--seed_file FILE.pkl] [--only N]
 

@@ -9,6 +9,7 @@ import pytest
 
 from pmv_jax.checkpoints import lpips as lpips_weights
 from pmv_jax.checkpoints import lpips_package
+from pmv_jax.commands import convert as converters
 from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError
 from pmv_jax.inversion import losses
@@ -16,7 +17,6 @@ from pmv_jax.models import lpips as perceptual
 from tests import command
 from tests.checkpoints import fake_torch_files as fake
 from tests.models.test_lpips import heads, pictures, rule_backbone
-from tools import convert_lpips
 
 
 def torch_file(tensors, file_format=fake.zip_file):
@@ -27,7 +27,7 @@ def torch_file(tensors, file_format=fake.zip_file):
 
 
 def convert(*args):
-    return command.run(convert_lpips.main, Path.cwd(), *args)
+    return command.run(converters.main, Path.cwd(), "lpips", *args)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_no_weights_are_configured_by_default(monkeypatch):
 
 def test_lpips_without_weights_says_what_to_do(monkeypatch):
     monkeypatch.setattr(lpips_package, "PACKAGE", "no_such_package")
-    with pytest.raises(InputError, match="torchvision's vgg16.*python -m tools.convert_lpips.*loss.lpips_weights=DIR"):
+    with pytest.raises(InputError, match="torchvision's vgg16.*pmv_jax.convert lpips.*loss.lpips_weights=DIR"):
         losses.load_network(LossConfig(perceptual="lpips_vgg"))
 
 
@@ -143,10 +143,10 @@ def test_configured_weights_are_loaded_and_must_be_of_the_loss(converted):
 
 
 def test_directories_without_lpips_weights_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no such directory.*convert_lpips"):
+    with pytest.raises(InputError, match="no such directory.*pmv_jax.convert lpips"):
         lpips_weights.load(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="convert_lpips"):
+    with pytest.raises(InputError, match="pmv_jax.convert lpips"):
         lpips_weights.load(tmp_path / "empty")
     from pmv_jax.checkpoints import orbax as checkpoints
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from pmv_jax.checkpoints import eg3d, eg3d_families, eg3d_names, inert_pickle, torch_files
+from pmv_jax.commands import convert
 from pmv_jax.errors import InputError
 from tests import command
 from tests.checkpoints import fake_torch_files as fake
 from tests.checkpoints import fuzz_eg3d_import as fuzz
-from tools import convert_eg3d
 
 SPEC = {"init": fake.INIT, "rendering_kwargs": fake.RENDERING, "neural_rendering_resolution": 32}
 
@@ -319,7 +319,7 @@ def test_a_missing_spec_is_refused(tmp_path):
 
 
 def _convert(*args):
-    return command.run(convert_eg3d.main, Path.cwd(), *args)
+    return command.run(convert.main, Path.cwd(), "eg3d", *args)
 
 
 def test_command_converts(tmp_path):

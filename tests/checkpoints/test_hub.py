@@ -1,14 +1,17 @@
-"""Generators from the Hugging Face Hub, with a stand-in for what would fetch them."""
+"""Generators from the Hugging Face Hub: with a stand-in for what would fetch them, and from a real cache, offline."""
 
 import json
+import os
 import sys
 import types
 
+import chex
 import pytest
 
 from pmv_jax.checkpoints import hub
-from pmv_jax.checkpoints.orbax import load_generator
+from pmv_jax.checkpoints.orbax import load_generator, save_generator
 from pmv_jax.errors import InputError
+from tests import small_inversion
 
 
 @pytest.fixture
@@ -61,3 +64,38 @@ def test_failure_to_fetch_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=fail))
     with pytest.raises(InputError, match=r"^hf://ann/heads: cannot be fetched \(401 Client Error\.\); check the name"):
         hub.local_directory("hf://ann/heads")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache as huggingface_hub lays it out: one repository, its main branch and a tag, and no network."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repository, commit = tmp_path / "models--ann--heads", "0123456789" * 4
+    snapshot = repository / "snapshots" / commit
+    for folder in (snapshot.parent, repository / "refs", repository / "blobs"):
+        folder.mkdir(parents=True)
+    save_generator(snapshot, small_inversion.generator(), provenance={"licence": "CC BY 4.0"})
+    files = [path for path in snapshot.rglob("*") if path.is_file()]
+    for number, path in enumerate(files):  # each a link to its content, relative as the original's
+        blob = path.rename(repository / "blobs" / f"{number:040x}")
+        path.symlink_to(os.path.relpath(blob, path.parent))
+    for name in ("main", "v1"):
+        (repository / "refs" / name).write_text(commit)
+    return snapshot
+
+
+@pytest.mark.parametrize("name", ["hf://ann/heads", "hf://ann/heads@v1"])
+def test_what_the_cache_holds_is_loaded_offline(cache, name):
+    with pytest.warns(UserWarning, match=f"{name}: licence: CC BY 4.0"):
+        assert hub.local_directory(name) == cache
+        loaded = load_generator(name)
+    assert loaded.config == small_inversion.CONFIG
+    chex.assert_trees_all_equal(loaded.variables, small_inversion.generator().variables)
+
+
+@pytest.mark.parametrize("name", ["hf://ann/faces", "hf://ann/heads@v2"])
+def test_what_the_cache_lacks_is_one_line_offline(cache, name):
+    with pytest.raises(InputError, match=f"{name}: cannot be fetched .*; check the name and the network"):
+        load_generator(name)

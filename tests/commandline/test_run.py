@@ -1,5 +1,6 @@
 """What makes a function a command: mostly called here, and from outside where the process itself is what matters."""
 
+import logging
 import os
 import resource
 import signal
@@ -23,6 +24,7 @@ def call(folder: Path, body, *arguments: str) -> Done:
     """Runs a command that prints its flags and does what `body` does; its help is the docstring of this module."""
     flags = Flags()
     count, changes, seed = flags.integer("count", 1, "How often."), flags.changes(), flags.seed()
+    flags.resume()
 
     @command(flags)
     def main():
@@ -63,7 +65,20 @@ def test_help(tmp_path):
     code, stdout, stderr = call(tmp_path, raising(AssertionError()), "--help")
     assert (code, stderr) == (0, "")
     assert stdout.startswith(__doc__.strip()) and stdout.count("--count ") == 1 and "--seed" in stdout
-    assert "verbosity" not in stdout and len(stdout.splitlines()) < 12
+    assert "verbosity" not in stdout and len(stdout.splitlines()) < 13
+
+
+def test_a_command_shows_what_the_package_logs(tmp_path):
+    logger = logging.getLogger("pmv_jax.batch.job")
+
+    def body():
+        logger.info("%d done", 3)
+        logger.warning("one failed")
+        logger.debug("nobody asked")
+
+    done = call(tmp_path, body)
+    assert done.stdout.endswith("\n3 done\n") and done.stderr == "one failed\n"
+    assert not logging.getLogger("pmv_jax").handlers and not logger.isEnabledFor(logging.INFO)
 
 
 def write_to_a_full_disk():
@@ -123,7 +138,7 @@ def test_interruption_is_exit_code_75(tmp_path, number):
         assert signal.getsignal(signal.SIGTERM) == handlers[signal.SIGTERM]
     finally:
         signal.signal(signal.SIGINT, handlers[signal.SIGINT])
-    assert done.returncode == 75 and "--resume" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done == (75, done.stdout, "error: interrupted; the same command with --resume continues\n")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -169,4 +184,4 @@ def test_a_batch_systems_stop_is_exit_code_75(tmp_path):
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 75 and "--resume" in stderr and len(stderr.splitlines()) == 1
+    assert (process.returncode, stderr) == (75, "error: interrupted\n")  # it has no --resume

@@ -1,13 +1,14 @@
 """The recipes in configs/ load, are what they say, and say only what differs."""
 
 import dataclasses
+import re
 import runpy
 from pathlib import Path
 
 import pytest
 
 from pmv_jax import config as config_lib
-from pmv_jax.config import InversionConfig, Settings, from_dict, load_recipe, override, to_dict
+from pmv_jax.config import InversionConfig, Settings, from_dict, known_recipes, load_recipe, override, to_dict
 from pmv_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ def test_recipe_loads(path):
     assert from_dict(InversionConfig, to_dict(config)) == config
     assert hash(config) == hash(load_recipe(path))  # as a static argument of compiled functions has to be
     assert override(config, ["tuning.steps=3"]).tuning.steps == 3
-    assert f"--config configs/{path.name}" in path.read_text()
+    assert f"--config {path.stem}" in path.read_text()
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -63,11 +64,19 @@ def test_files_that_are_no_recipes(tmp_path, text, message):
     (tmp_path / "recipe.py").write_text(text)
     with pytest.raises(InputError, match=f"--config .*recipe.py: .*{message}"):
         load_recipe(tmp_path / "recipe.py")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="other.py: no such file"):
         load_recipe(tmp_path / "other.py")
 
 
-def test_readme_of_the_weights_names_recipes_that_exist():
-    text = (ROOT / "weights" / "README.md").read_text()
-    named = {word.strip("`|.,)") for word in text.split() if "configs/" in word}
-    assert named and all((ROOT / name).is_file() for name in named)
+def test_recipes_go_by_name():
+    assert list(known_recipes()) == [path.stem for path in RECIPES]
+    assert load_recipe("ffhq512") == load_recipe(ROOT / "configs" / "ffhq512.py")
+    with pytest.raises(InputError, match=r"--config ffhq51: no recipe of that name.*demo, ffhq512") as caught:
+        load_recipe("ffhq51")
+    assert all(path.stem in str(caught.value) for path in RECIPES)
+
+
+def test_documents_name_recipes_that_exist():
+    text = "".join((ROOT / name).read_text() for name in ("README.md", "weights/README.md", "docs/benchmark.md"))
+    named = re.findall(r"--config (\w+)(?![\w.])|\| `(\w+)` \|$", text, re.MULTILINE)
+    assert len(named) > 6 and {one or other for one, other in named} <= {path.stem for path in RECIPES}

@@ -54,7 +54,7 @@ def folder(tmp_path):
         ("--result result --views oblong", "oblong/a.png: is 32x64 pixels, not square"),
         ("--result result --views broken", "broken/a.npy: has shape [9]"),
         ("--result result --out result/input.png", "exists"),
-        ("--result result --lpips nowhere", "tools.convert_lpips"),
+        ("--result result --lpips nowhere", "pmv_jax.convert lpips"),
         ("--result result --identity no.onnx", "no.onnx: no such file"),
         ("--result result", "no inversion here"),
     ],

@@ -294,6 +294,7 @@ def mesh_command(folder: Path, arguments: str) -> command.Done:
         ("--inversion x --out a.mrc --faces 1000", "--faces: a.mrc will hold densities"),
         ("--inversion x --out a.mrc --backdrop", "--backdrop: a.mrc will hold densities"),
         ("--inversion x --out taken.glb", "taken.glb: exists; give --force"),
+        ("--inversion x --out folder.glb --force", "folder.glb: is a folder; give another name"),
         ("--inversion x --resolution 4", "resolution"),
         ("--inversion nothing", "nothing: no inversion here"),
     ],
@@ -301,10 +302,11 @@ def mesh_command(folder: Path, arguments: str) -> command.Done:
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, arguments, message):
     (tmp_path / "taken.glb").touch()
     (tmp_path / "nothing").mkdir()
+    (tmp_path / "folder.glb").mkdir()
     done = mesh_command(tmp_path, arguments)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_command(tmp_path, quick_compilation):

@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
         ("--inversion result --yaw 20", "--yaw 20: is in radians"),
         ("--inversion nothing", "nothing: no inversion here"),
         ("--inversion other", "inversion format 99, this program reads 1"),
-        ("--inversion result --size 33", "--size 33: does not fit; this generator paints 32 pixels"),
+        ("--inversion result --size 33", "--size 33: does not fit; this generator renders 32 pixels"),
         ("--inversion result --path short.json", "short.json: has shape [3, 24] instead of [frames, 25]"),
         ("--inversion result --path cameras.json --yaw 0.1", "--yaw does not go with --path cameras.json"),
         ("--inversion result --path spiral", "spiral: no such file; give one of orbit, figure8, dolly"),

@@ -39,7 +39,7 @@ def test_a_camera_is_taken_in_the_convention_that_it_is_said_to_have(picture, tm
             target(Entry(picture, given))
         found = target(Entry(picture, given, camera_convention="opengl")).camera
         np.testing.assert_allclose(found, CAMERA, atol=1e-6)
-    with pytest.raises(InputError, match="'glopen' is none"):
+    with pytest.raises(InputError, match="'glopen' is not one"):
         target(Entry(picture, tuple(CAMERA), camera_convention="glopen"))
     with pytest.raises(InputError, match="give one by --camera"):
         target(Entry(picture, camera_convention="opengl"))

@@ -16,9 +16,13 @@ from pmv_jax.config import (
     InversionConfig,
     RenderingConfig,
     SuperresolutionConfig,
+    override,
 )
+from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.inversion import camera as camera_search
-from pmv_jax.inversion.pipeline import search_camera
+from pmv_jax.inversion.pipeline import invert, search_camera
+from pmv_jax.models import encoder as encoders
+from pmv_jax.models.encoder import POSE_UNITS, Encoder
 from pmv_jax.models.generator import initialise
 
 TINY = GeneratorConfig(
@@ -121,3 +125,53 @@ def test_an_answer_narrows_the_estimate_and_goes_all_around():
     after, unlike = camera_search.answer(examples, before, image, np.ones((16, 16)), resolution=16)
     assert abs(after.pose[0]) > 3.0 and unlike > 0
     assert (after.pose_width <= before.pose_width).all() and after.code_width <= before.code_width
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# With an encoder
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def encoder_that_says(pose, width) -> Encoder:
+    """An encoder that sees the same pose [6] in every picture, with the same widths [6], and a code of zeros."""
+    config = EncoderConfig(
+        resolution=32, widths=(4, 4, 4, 4, 4), blocks=(0, 0, 0, 0, 0), hidden_features=4, code_dim=8, code_space="z"
+    )
+    new = encoders.initialise(config, jax.random.key(0))
+    units = np.asarray(POSE_UNITS)
+    value = np.zeros(14, np.float32)
+    value[:6] = np.asarray(pose) / units
+    log_width = np.full(14, -1.0, np.float32)
+    log_width[:6] = np.log(np.asarray(width) / units)
+    params = {**new.params}
+    params["value"] = {**params["value"], "bias": jnp.asarray(value)}
+    params["log_width"] = {**params["log_width"], "bias": jnp.asarray(log_width)}
+    return Encoder(config, params)
+
+
+def test_the_encoder_takes_the_place_of_the_search(generator, image):
+    pose, width = [0.4, -0.1, 0.02, 0.01, -0.01, 0.0], [0.02] * 6
+    encoder = encoder_that_says(pose, width)
+    found = search_camera(image, generator, recipe(refine_steps=0), encoder=encoder)
+    np.testing.assert_allclose(found, poses.to_camera(jnp.asarray(pose[:5]), TINY), atol=1e-5)
+
+
+def test_landmarks_and_encoder_are_weighed_by_what_they_know(generator, image):
+    """Half way where both know as much of the yaw, and all the landmarks' where they know much more of the roll."""
+    encoder = encoder_that_says([0.4, 0.0, 0.3, 0.0, 0.0, 0.0], [0.05, 0.05, 0.1, 0.1, 0.1, 0.1])
+    guess = poses.to_camera(jnp.array([0.2, 0.0]), TINY)
+    found = search_camera(image, generator, recipe(refine_steps=0), guess, encoder=encoder)
+    yaw, _ = cameras.yaw_pitch(found)
+    assert yaw == pytest.approx(0.3, abs=1e-3) and cameras.roll_of(found) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_the_code_of_a_glance_is_the_mean_over_what_it_leaves_possible(generator, image):
+    """And it begins the fit: with no steps taken, the result's code is that mean."""
+    encoder = encoder_that_says(np.zeros(6), np.full(6, 0.02))
+    nothing = override(recipe(), ["latent.steps=0", "tuning.steps=0", "joint.steps=0"])
+    inversion = invert(image, GUESS, generator, nothing, encoder=encoder)
+    z = np.exp(-1.0) * np.random.default_rng(0).standard_normal((20_000, 8)).astype(np.float32)
+    many = generator.mapping(z, jnp.broadcast_to(GUESS, (len(z), 25)))[:, 0]
+    spread = np.asarray(many.std(0)) / np.sqrt(256)
+    assert (np.abs(inversion.ws - many.mean(0)) < 5 * spread).all()
+    assert np.ptp(inversion.ws, axis=0).max() == 0

@@ -54,7 +54,7 @@ def test_view_cameras_surround_the_frontal_one(pattern):
 
 
 def test_pseudo_view_cameras_of_the_paper():
-    config, frontal = load_recipe(ROOT / "configs" / "hfgi3d_paper.py"), look_at(0.0, 0.0)
+    config, frontal = load_recipe("hfgi3d_paper"), look_at(0.0, 0.0)
     ours = cameras.split(pseudo_views.view_cameras(frontal, config.pseudo_views, GeneratorConfig()))[0]
     with np.load(ROOT / "tests" / "data" / "cameras.npz") as values:
         theirs = np.float32(values["pseudo_view_cam2world"])

@@ -154,7 +154,7 @@ def test_tuning_warms_up_and_ends_at_the_final_rate():
 
 
 def test_rate_of_the_paper_is_constant():
-    recipe = load_recipe(ROOT / "configs" / "hfgi3d_paper.py")
+    recipe = load_recipe("hfgi3d_paper")
     plan, steps = tuning.joint_plan(recipe), recipe.joint.steps
     np.testing.assert_allclose(plan.weights_rate[:steps], 3e-4)
     assert not np.any(plan.weights_rate[steps:]) and not np.any(plan.code_rate) and plan.extra_views == 1

@@ -32,7 +32,7 @@ class FakeInversion:
         self.stages[0].losses = np.linspace(2, 1, 5)
         self.ws, self.planes = np.zeros((6, 8)), None
         self.batches: list[int] = []
-        self.pseudo_views = None
+        self.pseudo_views = self.head_limit = None
         if pseudo_views:
             views = np.zeros((pseudo_views, SIZE, SIZE, 3), np.float32)
             self.pseudo_views = SimpleNamespace(warp=views, visibility=views[..., 0], blend=views)
@@ -93,10 +93,10 @@ def test_the_share_on_the_wrong_side_of_the_outline():
     depth, matte = np.full((RAW, RAW), 3.0, np.float32), np.zeros((SIZE, SIZE), np.float32)
     depth[:, :8], matte[:16, :16] = 2.5, 1
     limit = np.full((RAW, RAW), 2.9, np.float32)
-    assert result._wrong_side(matte, depth, limit, None) == pytest.approx(0.25)
+    assert result._wrong_side(limit, depth, matte, None) == pytest.approx(0.25)
     upper = np.zeros((SIZE, SIZE), np.float32)
     upper[:16] = 1
-    assert result._wrong_side(matte, depth, limit, upper) == pytest.approx(0.0)
+    assert result._wrong_side(limit, depth, matte, upper) == pytest.approx(0.0)
 
 
 def test_few_views_are_in_memory_at_once(written):
@@ -150,13 +150,14 @@ def test_mesh_and_report(written):
     assert "<title>Ball: pmv_jax report" in page and "45 rendered views" in page and "46." in page
 
 
-def test_without_a_surface_there_is_a_warning_and_no_mesh(monkeypatch):
+def test_without_a_surface_there_is_a_warning_and_no_mesh(monkeypatch, tmp_path):
     inversion = FakeInversion()
     views = result.grid_cameras(inversion)
     turned = [RenderedView(np.zeros((SIZE, SIZE, 3)), np.full((RAW, RAW), 2.5), camera) for camera in views]
     monkeypatch.setattr(extraction, "field", lambda *_: lambda points: (np.zeros(len(points)), np.zeros(points.shape)))
     with pytest.warns(UserWarning, match="no mesh.glb: the density reaches"):
-        assert result._mesh(inversion, turned) is None
+        assert result._write_mesh(tmp_path / "mesh.glb", inversion, turned) is None
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_pseudo_views_their_folder_is_left_out(tmp_path):

@@ -79,7 +79,7 @@ def test_methods_take_the_same_steps():
     assert methods["pmv"] == ours
     assert methods["w"].latent.space == "w" and methods["w_plus"].latent.space == "w_plus"
     assert methods["pti"].joint.steps == 0 and methods["pti"].latent == ours.latent
-    paper = load_recipe(ROOT / "configs" / "hfgi3d_paper.py")
+    paper = load_recipe("hfgi3d_paper")
     assert methods["hfgi3d"].pseudo_views == paper.pseudo_views
     assert methods["hfgi3d"].tuning.learning_rate == paper.tuning.learning_rate
     rates = methods["hfgi3d_rates"]
@@ -92,7 +92,7 @@ def test_methods_take_the_same_steps():
 
 
 def test_with_the_papers_budget_its_recipe_is_its_own():
-    ours, paper = (load_recipe(ROOT / "configs" / f"{name}.py") for name in ("paper_budget", "hfgi3d_paper"))
+    ours, paper = (load_recipe(name) for name in ("paper_budget", "hfgi3d_paper"))
     theirs = benchmark.methods(ours)["hfgi3d"]
     assert [getattr(theirs, stage).steps for stage in ("latent", "tuning", "joint")] == [500, 500, 1000]
     assert theirs == dataclasses.replace(paper, loss=ours.loss)
@@ -191,7 +191,7 @@ def test_tables_and_sheet(bench, case, tmp_path):
         ("--heads 99", "24 heads"),
         ("--out taken", "taken: exists"),
         ("--config none.py", "none.py: no such file"),
-        ("--lpips nowhere", "tools.convert_lpips"),
+        ("--lpips nowhere", "pmv_jax.convert lpips"),
         ("--identity none.onnx", "none.onnx: no such file"),
     ],
 )

@@ -27,7 +27,6 @@ from tqdm import tqdm
 import pmv_jax
 from pmv_jax import cameras, images
 from pmv_jax.cameras import poses
-from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.commandline.flags import Flags, recipe
 from pmv_jax.commandline.run import command
 from pmv_jax.config import CameraSearchConfig, InversionConfig
@@ -79,7 +78,7 @@ def angle(a: np.ndarray, b: np.ndarray) -> float:
 
 @command(FLAGS)
 def main() -> None:
-    generator = pmv_jax.load_generator(_GENERATOR.value or default_generator_directory())
+    generator = pmv_jax.load_generator(_GENERATOR.value)
     config = recipe(_CONFIG.value, _SET.value)
     if _INVERSIONS.value:
         compare_inversions(generator, config, _INVERSIONS.value)

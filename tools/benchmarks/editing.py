@@ -30,7 +30,7 @@ import scipy.ndimage
 from tqdm import tqdm
 
 from pmv_jax import cameras, images
-from pmv_jax.checkpoints.demo import default_generator_directory
+from pmv_jax.checkpoints import hub
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
@@ -286,7 +286,7 @@ def main() -> None:
         raise InputError("--part is missing; choose latent or texture")
     out = Path(os.path.abspath(_OUT.value or Path("out", "benchmark_editing")))
     (out / "inversions").mkdir(parents=True, exist_ok=True)
-    directory = Path(_GENERATOR.value or default_generator_directory())
+    directory = hub.local_directory(_GENERATOR.value)
     generator = load_generator(directory)
     config = generator.config
     if _PART.value == "latent":

@@ -38,7 +38,6 @@ from tqdm import tqdm
 
 from pmv_jax import images
 from pmv_jax.checkpoints import lpips as lpips_weights
-from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline.flags import Flags, recipe
 from pmv_jax.commandline.run import command
@@ -78,7 +77,6 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
 """Overrides of the default recipe. Without pseudo-views it is the method `pti`."""
 
 SHOWN_HEADS = 4
-_PAPER = Path(__file__).resolve().parents[2] / "configs" / "hfgi3d_paper.py"
 _FORMAT = 1  # of the cached cases; to be raised when a metric changes
 
 FLAGS = Flags()
@@ -87,7 +85,7 @@ _ABLATION = FLAGS.switch("ablation", False, "Also the default recipe with one th
 _SPLIT = FLAGS.choice("split", "dev", list(benchmark_heads.FIRST_SEEDS), "dev: for choices; test: for reporting.")
 _HEADS = FLAGS.integer("heads", benchmark_heads.HEADS, "Number of heads.")
 _SEEDS = FLAGS.integer("seeds", 1, "Number of seeds for every inversion.", least=1)
-_LPIPS = FLAGS.string("lpips", None, "LPIPS weights, a directory that python -m tools.convert_lpips wrote.")
+_LPIPS = FLAGS.string("lpips", None, "LPIPS weights, a directory that python -m pmv_jax.convert lpips wrote.")
 _IDENTITY = FLAGS.string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
 _GENERATOR = FLAGS.generator()
 _CONFIG = FLAGS.config()
@@ -113,7 +111,7 @@ def methods(ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
     only_latent = (f"latent.steps={total}", "tuning.steps=0", "joint.steps=0")
     tuning = total // 4  # the paper's proportions: 500, 500, 1000
     paper = override(
-        dataclasses.replace(load_recipe(_PAPER), loss=ours.loss, seed=ours.seed),
+        dataclasses.replace(load_recipe("hfgi3d_paper"), loss=ours.loss, seed=ours.seed),
         (f"latent.steps={tuning}", f"tuning.steps={tuning}", f"joint.steps={total - 2 * tuning}"),
     )
     rates = tuple(
@@ -342,7 +340,7 @@ def main() -> None:
     check_folder(out)
     lpips = None if _LPIPS.value is None else lpips_weights.load(_LPIPS.value)
     identity = None if _IDENTITY.value is None else load_identity_model(_IDENTITY.value)
-    generator = load_generator(_GENERATOR.value or default_generator_directory())
+    generator = load_generator(_GENERATOR.value)
     networks = fingerprint(generator, lpips, None if _IDENTITY.value is None else Path(_IDENTITY.value))
 
     comparison.warn_of_missing(lpips, identity)

@@ -164,8 +164,7 @@ def _image(generator: Generator) -> np.ndarray:
 
 def forward_program(case: Case) -> Program:
     def forward(ws: Array, generator: Generator, camera: Array) -> tuple[Array, Array]:
-        apply = generator.model.apply
-        return ws, apply(generator.variables, ws[None], camera[None], method="synthesis")["image"][0]
+        return ws, generator.synthesis(ws[None], camera[None])["image"][0]
 
     args = (case.ws, case.generator, case.views.cameras[0])
     return compiled(jax.jit(forward), *args, flops=count_flops(forward, *args))

@@ -134,8 +134,9 @@ class Training:
         return self.begin(state.stage + 1, state.weights.average)
 
     def finish(self, state: State, steps: int, watch: Callable[[State, dict[str, Array]], None]) -> State:
-        """`steps` more at a rate that falls to zero; `state` is used up."""
-        stage = self.stages[state.stage]
+        """The last stage: `steps` steps, from the averaged weights of `state`, at a rate that falls to zero."""
+        stage = self.stages[-1]
+        state = self.begin(len(self.stages) - 1, state.weights.average)
         for i in range(steps):
             state, figures = self.step(state, recipe.cooling(stage, i, steps))
             watch(state, figures)
@@ -175,17 +176,17 @@ class Training:
         """Writes the averaged weights alone to `out`, a quarter of the state: what travels."""
         _write(out / AVERAGE_FILE, _named(state.weights.average))
 
-    def begin_last(self, path: Path) -> State:
-        """State before the first step of the last stage, from averaged weights of it that `save_average` wrote.
+    def begin_open(self, path: Path) -> State:
+        """State before the first step of the stage without end, from averaged weights that `save_average` wrote.
 
         Raises:
           InputError: there are none, or those of another network.
         """
         if not path.is_file():
             raise InputError(f"{path}: no such file; averaged weights stand beside a training's state")
-        last = len(self.stages) - 1
+        stage = next(i for i, stage in enumerate(self.stages) if stage.steps is None)
         with np.load(path) as data:
-            return self.begin(last, _filled(network.fresh(self.network_of(last), self.seed).params, data, path))
+            return self.begin(stage, _filled(network.fresh(self.network_of(stage), self.seed).params, data, path))
 
 
 class Log:

@@ -1,7 +1,7 @@
 """The stages of the training, and the schedule of the learning rate.
 
-The rate warms up and stays: training can go on for as long as there are heads to learn from. `--finish` takes a copy
-of the state and lets its rate fall to zero; what comes out is what ships.
+The rate warms up and stays: `images` goes on for as long as there are heads to learn from. `--finish` takes a copy of
+the state through the last stage, twice as dear a step, at a rate that falls to zero; what comes out is what ships.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Stage:
 
 RECIPE = (
     Stage("rays", 1300, 8e-3, 64, heads=8, views=2, rays=128),
-    Stage("images", 1200, 2e-3, 128, heads=4, views=2, rays=32 * 32, images=True, guided=16),
+    Stage("images", None, 2e-3, 128, heads=4, views=2, rays=32 * 32, images=True, guided=16),
     Stage(
         "surface",
-        None,
+        None,  # as many as `--finish` says
         1.5e-3,
         128,
         heads=4,
@@ -68,6 +68,8 @@ def warm(stage: Stage, step: int) -> float:
 
 
 def cooling(stage: Stage, step: int, steps: int) -> float:
-    """Learning rate of step `step` out of the last `steps`: it falls as one minus a square root (Hägele et al.,
-    "Scaling laws and compute-optimal training beyond fixed training durations", arXiv 2405.18392)."""
-    return stage.learning_rate * float(1 - np.sqrt(step / steps))
+    """Learning rate of step `step` out of the last `steps`: after a tenth of them to warm up, it falls as one minus a
+    square root (Hägele et al., "Scaling laws and compute-optimal training beyond fixed training durations",
+    arXiv 2405.18392)."""
+    warm_up = max(1, steps // 10)
+    return stage.learning_rate * float(1 - np.sqrt(step / steps)) * min(1.0, (step + 1) / warm_up)

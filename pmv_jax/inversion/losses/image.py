@@ -78,11 +78,11 @@ class Terms(NamedTuple):
     perceptual: Array | None
 
     def total(self, config: LossConfig) -> Array:
-        """`L2 + perceptual_weight * perceptual` (HFGI3D eq. 1)."""
+        """`L2 + perceptual_weight * perceptual` (HFGI3D eq. 1), a scalar."""
         return self.l2 if self.perceptual is None else self.l2 + config.perceptual_weight * self.perceptual
 
     def watched(self) -> Array:
-        """The term that an early stop looks at: the perceptual one, or L2 where there is no other."""
+        """The term that an early stop looks at, a scalar: the perceptual one, or L2 where there is no other."""
         return self.l2 if self.perceptual is None else self.perceptual
 
 

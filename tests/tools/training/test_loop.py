@@ -106,18 +106,18 @@ def test_the_state_of_another_network_is_refused(training, tmp_path):
         other.load(tmp_path)
 
 
-def test_the_last_stage_begins_with_averaged_weights_that_have_travelled(training, tmp_path):
+def test_the_stage_without_end_begins_with_averaged_weights_that_have_travelled(training, tmp_path):
     state = training.begin(1)
     training.save_average(state, tmp_path)
-    begun = training.begin_last(tmp_path / AVERAGE_FILE)
+    begun = training.begin_open(tmp_path / AVERAGE_FILE)
     assert (begun.stage, begun.step) == (1, 0) and _same(begun.weights.params, state.weights.average)
     with pytest.raises(InputError, match="no such file"):
-        training.begin_last(tmp_path / "nothing.npz")
+        training.begin_open(tmp_path / "nothing.npz")
 
 
 def test_the_recipe_asks_for_distances_of_rendered_rays_alone_and_ends_open():
     assert all(stage.as_rendered for stage in RECIPE if stage.distance_weight)
-    assert [stage.steps is None for stage in RECIPE] == [False] * (len(RECIPE) - 1) + [True]
+    assert [stage.steps is None for stage in RECIPE] == [False, True, True]  # the last one is for `--finish`
 
 
 def test_the_log_has_means_and_the_time(tmp_path, training):

@@ -1,9 +1,9 @@
 """Converts LPIPS v0.1 weights from torchvision's and lpips's own files, without PyTorch and without running code.
 
-    python -m tools.convert_lpips --backbone FILE --heads FILE --output DIR [--force]
+    python -m pmv_jax.convert lpips --backbone FILE --heads FILE --output DIR [--force]
 
-    python -m tools.convert_lpips --backbone vgg16-397923af.pth --heads vgg.pth --output weights/lpips_vgg
-    python -m tools.convert_lpips --backbone alexnet-owt-7be5be79.pth --heads alex.pth --output weights/lpips_alex
+    python -m pmv_jax.convert lpips --backbone vgg16-397923af.pth --heads vgg.pth --output weights/lpips_vgg
+    python -m pmv_jax.convert lpips --backbone alexnet-owt-7be5be79.pth --heads alex.pth --output weights/lpips_alex
 
 The backbones are torchvision's ImageNet weights; the heads are weights/v0.1/{vgg,alex}.pth of the lpips package. Which
 network it is, is told from the backbone.
@@ -16,7 +16,6 @@ Exit codes: 0 done, 2 bad input or usage; then nothing is written.
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
 
 from pmv_jax.commandline.flags import Flags
@@ -54,7 +53,3 @@ def main() -> None:
 def _origin(path: Path) -> dict[str, str]:
     with path.open("rb") as file:
         return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

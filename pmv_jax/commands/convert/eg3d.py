@@ -1,13 +1,13 @@
 """Converts an EG3D checkpoint into a generator directory, without PyTorch and without running code from the checkpoint.
 
-    python -m tools.convert_eg3d --input FILE --output DIR [--spec NAME|SPEC.json] [--key G_ema]
+    python -m pmv_jax.convert eg3d --input FILE --output DIR [--spec NAME|SPEC.json] [--key G_ema]
                                  [--dtype float32|bfloat16] [--plane_axes auto|xy_xz_zx|xy_xz_zy] [--force]
 
 FILE is an official .pkl, a torch .pt or .pth, or a state dict as .npz or .safetensors, or a .zip around one. A plain
 state dict needs --spec: the name of the official network that it was tuned from (ffhq512-128), or JSON with EG3D's
 constructor arguments (init), rendering_kwargs and neural_rendering_resolution; see weights/README.md.
 
-    python -m tools.convert_eg3d --input ffhqrebalanced512-128.pkl --output weights/ffhq512
+    python -m pmv_jax.convert eg3d --input ffhqrebalanced512-128.pkl --output weights/ffhq512
 
 Exit codes: 0 done, 2 bad input or usage; then nothing is written.
 """
@@ -17,7 +17,6 @@ Exit codes: 0 done, 2 bad input or usage; then nothing is written.
 from __future__ import annotations
 
 import hashlib
-import sys
 import typing
 from pathlib import Path
 
@@ -67,10 +66,10 @@ def main() -> None:
     provenance = {"source_file": source.name, "sha256": digest, "licence": LICENCE_NOTE}
     checkpoints.save_generator(output, Generator(config, variables), provenance, _DTYPE.value, _FORCE.value)
     count = sum(x.size for x in _leaves(variables["params"]))
-    print(summary(config, state, count, output))
+    print(_summary(config, state, count, output))
 
 
-def summary(config: GeneratorConfig, state: eg3d.Eg3dState, parameters: int, output: Path) -> str:
+def _summary(config: GeneratorConfig, state: eg3d.Eg3dState, parameters: int, output: Path) -> str:
     """A table of what was converted."""
     rendering = config.rendering
     start, end = rendering.ray_start, rendering.ray_end
@@ -98,7 +97,3 @@ def _leaves(tree: typing.Any) -> typing.Iterator[np.ndarray]:
             yield from _leaves(child)
     else:
         yield tree
-
-
-if __name__ == "__main__":
-    sys.exit(main())

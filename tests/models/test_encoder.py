@@ -1,0 +1,51 @@
+"""The encoder: what it takes, and that what it gives is in the units that it says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pmv_jax.config.encoder import EncoderConfig
+from pmv_jax.models import encoder
+from pmv_jax.models.encoder import POSE_NUMBERS, POSE_UNITS, Encoder, EncoderNetwork
+
+CONFIG = EncoderConfig(resolution=32, widths=(4, 4, 8, 8, 8), blocks=(0, 0, 0, 0, 0), hidden_features=8, code_dim=5)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def random_encoder() -> Encoder:
+    """Random in its last layers too, which begin with zeros."""
+    random = np.random.default_rng(0)
+    params = encoder.initialise(CONFIG, jax.random.key(0)).params
+    return Encoder(CONFIG, jax.tree.map(lambda x: jnp.asarray(0.3 * random.standard_normal(x.shape), x.dtype), params))
+
+
+def picture(size: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, (size, size, 3)).astype(np.float32)
+
+
+def test_a_new_encoder_sees_the_same_in_every_picture():
+    new = encoder.initialise(CONFIG, jax.random.key(1))
+    glance = new(picture(32))
+    np.testing.assert_array_equal(glance.pose, np.zeros(POSE_NUMBERS))
+    np.testing.assert_allclose(glance.pose_width, POSE_UNITS, rtol=1e-6)
+    np.testing.assert_array_equal(glance.code, np.zeros(CONFIG.code_dim))
+    np.testing.assert_array_equal(glance.code_width, np.ones(CONFIG.code_dim))
+
+
+def test_a_glance_is_the_networks_readings_in_its_units(random_encoder):
+    image = picture(32)
+    glance = random_encoder(image)
+    readings = EncoderNetwork(CONFIG).apply({"params": random_encoder.params}, image[None])
+    np.testing.assert_allclose(glance.pose, np.array(POSE_UNITS) * readings.pose[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(glance.pose_width, np.array(POSE_UNITS) * np.exp(readings.pose_log_width[0]), rtol=1e-4)
+    np.testing.assert_allclose(glance.code_width, np.exp(readings.code_log_width[0]), rtol=1e-4)
+    np.testing.assert_allclose(glance.matte, 1 / (1 + np.exp(-readings.matte_logits[0])), rtol=1e-3, atol=1e-6)
+    assert np.ptp(glance.matte) > 0.01 and np.abs(glance.pose).min() > 0
+
+
+def test_a_larger_picture_is_seen_as_the_same_one_in_small(random_encoder):
+    large = np.kron(picture(32), np.ones((3, 3, 1), np.float32))
+    small = jax.image.resize(large, (32, 32, 3), "bilinear", antialias=True)
+    np.testing.assert_allclose(random_encoder(large).pose, random_encoder(small).pose, atol=1e-4)

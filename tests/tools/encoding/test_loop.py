@@ -1,0 +1,95 @@
+"""The training of an encoder: it learns, it goes on where it was stopped, and its loss is a likelihood."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pmv_jax.config.encoder import EncoderConfig
+from pmv_jax.errors import InputError
+from pmv_jax.models.encoder import POSE_UNITS, Readings
+from tools.encoding import loop
+from tools.encoding.examples import Example
+
+CONFIG = EncoderConfig(
+    resolution=32, widths=(4, 4, 4, 4, 4), blocks=(0, 0, 0, 0, 0), hidden_features=8, code_dim=3, code_space="z"
+)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def batch() -> Example:
+    random = np.random.default_rng(0)
+    matte = np.zeros((4, 32, 32), np.float32)
+    matte[:, 8:, 8:24] = 1
+    image = (matte[..., None] - 0.5 + 0.1 * random.standard_normal((4, 32, 32, 3))).astype(np.float32)
+    pose = (np.array(POSE_UNITS) * random.standard_normal((4, 6))).astype(np.float32)
+    return Example(image, pose, random.standard_normal((4, 3)).astype(np.float32), np.ones((4, 3), bool), matte)
+
+
+def run(state: loop.State, batch: Example, steps: int) -> tuple[loop.State, list[float]]:
+    losses = []
+    for _ in range(steps):
+        state, figures = loop.advance(state, batch, 5e-3, CONFIG)
+        losses.append(float(figures["loss"]))
+    return state, losses
+
+
+def test_it_learns_what_it_is_shown(batch):
+    state, losses = run(loop.begin(CONFIG, 0), batch, 30)
+    assert losses[-1] < losses[0] - 0.5
+    assert loop.test(state.params, batch, CONFIG)["matte"] < 0.1
+
+
+def test_going_on_is_as_if_it_had_not_stopped(batch, tmp_path):
+    half, _ = run(loop.begin(CONFIG, 0), batch, 2)
+    loop.save(half, tmp_path)
+    resumed, _ = run(loop.load(tmp_path, CONFIG), batch, 2)
+    straight, _ = run(loop.begin(CONFIG, 0), batch, 4)
+    assert resumed.step == straight.step == 4
+    for a, b in zip(jax.tree.leaves(resumed.params), jax.tree.leaves(straight.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_state_of_another_network_is_refused(tmp_path):
+    loop.save(loop.begin(CONFIG, 0), tmp_path)
+    other = EncoderConfig(resolution=32, widths=(4, 4, 4, 4, 8), blocks=(0, 0, 0, 0, 0), hidden_features=8, code_dim=3)
+    with pytest.raises(InputError, match="another network"):
+        loop.load(tmp_path, other)
+
+
+def test_numbers_that_a_picture_does_not_tell_are_not_learned(batch):
+    params = loop.begin(CONFIG, 0).params
+    known = batch._replace(known=np.array([[True, False, True]] * 4))
+    changed = known._replace(code=known.code + np.array([0, 7, 0], np.float32))
+    losses = [float(loop.loss(params, each, CONFIG)[0]) for each in (known, changed, batch)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_the_width_that_fits_best_is_the_spread_of_the_errors():
+    """At fixed values, the mean likelihood is best where the width is the root mean square error."""
+    truth = jnp.asarray(np.random.default_rng(0).normal(0, 0.5, 4000).astype(np.float32))
+    grad = jax.grad(lambda log_width: jnp.mean(loop._likelihood(jnp.zeros(4000), jnp.full(4000, log_width), truth)))
+    spread = jnp.log(jnp.sqrt(jnp.mean(truth**2)))
+    assert float(jnp.abs(grad(spread))) < 1e-4
+    assert grad(spread - 0.2) < 0 < grad(spread + 0.2)
+
+
+def test_errors_are_in_degrees_and_shares(batch):
+    units = np.array(POSE_UNITS)
+    off = np.radians([2.0, 1.0, 0.5]), np.array([0.01, 0.01, 0.05])
+    readings = Readings(
+        pose=(batch.pose + np.concatenate(off)) / units,
+        pose_log_width=jnp.zeros((4, 6)),
+        code=0.5 * batch.code,
+        code_log_width=jnp.zeros((4, 3)),
+        matte_logits=10 * (batch.matte - 0.5),
+    )
+    errors = loop.errors(readings, batch)
+    expected = {"yaw": 2.0, "pitch": 1.0, "roll": 0.5, "shift": 0.01, "scale": 0.05, "code": 0.75, "matte": 0.0}
+    assert {name: pytest.approx(float(x), abs=1e-3) for name, x in errors.items()} == expected
+
+
+def test_the_rate_warms_up_and_falls_to_nothing():
+    assert loop.rate(0, 1000) < loop.rate(50, 1000) < loop.rate(99, 1000)
+    assert loop.rate(1000, 1000) == pytest.approx(0, abs=1e-9)

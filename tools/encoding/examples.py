@@ -1,0 +1,171 @@
+"""Pictures as photographs are, with what an encoder is to say of them.
+
+Rendered heads are turned, scaled and shifted in their pictures, set before backdrops of all kinds, toned, blurred,
+covered in part, and pressed into JPEG.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from pmv_jax.cameras import yaw_pitch
+from tools.encoding import backdrops
+from tools.training import backdrop as wall
+from tools.training.data import Heads
+
+Random = np.random.Generator
+
+STORED = 128  # side of a head before it is placed: a little more than the network takes, for scaling
+
+_ROLL, _SHIFT, _SCALE = 0.15, 0.07, 0.16  # of a head that is roughly aligned: standard deviations
+_ALIGNED = 0.4  # share of heads that are as near to the crop as landmarks bring them: a tenth of that
+_NEIGHBOUR_SHIFT = 0.4
+
+
+class Example(NamedTuple):
+    """A picture and the truth about it.
+
+    Attributes:
+      image: [n, n, 3] in [-1, 1].
+      pose: [6], as of `Glance`.
+      code: [D].
+      known: [D] bool: which numbers of the code the picture can tell.
+      matte: [n, n] in [0, 1].
+    """
+
+    image: np.ndarray
+    pose: np.ndarray
+    code: np.ndarray
+    known: np.ndarray
+    matte: np.ndarray
+
+
+class Placement(NamedTuple):
+    """How a head's picture is set into another: turned clockwise by `roll` radians, larger by `exp(log_scale)`, then
+    shifted to the right and down, in picture sizes."""
+
+    roll: float = 0.0
+    right: float = 0.0
+    down: float = 0.0
+    log_scale: float = 0.0
+
+    def apply(self, picture: Image.Image, side: int) -> Image.Image:
+        """A square picture as it is placed in one of `side` pixels. What it cuts off goes on with its border."""
+        size = picture.width
+        margin = size // 2
+        pad = [(margin, margin), (margin, margin)] + [(0, 0)] * (np.ndim(picture) - 2)
+        wide = Image.fromarray(np.pad(np.asarray(picture), pad, mode="edge"))
+        back = np.exp(-self.log_scale) * size / side
+        cos, sin = back * np.cos(self.roll), back * np.sin(self.roll)
+        linear = np.array([[cos, sin], [-sin, cos]])
+        middle = side * np.array([0.5 + self.right, 0.5 + self.down])
+        offset = size / 2 + margin - linear @ middle
+        matrix = (*linear[0], offset[0], *linear[1], offset[1])
+        return wide.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+
+
+class Source:
+    """Draws examples from the heads of shards.
+
+    Args:
+      heads: rendered ones, as the generator is trained on; there may come more while this is used.
+      pictures: pieces of which serve as backdrops.
+      side: of the examples, pixels.
+    """
+
+    def __init__(self, heads: Heads, pictures: backdrops.Pictures, side: int) -> None:
+        self._heads, self._pictures, self._side = heads, pictures, side
+
+    def draw(self, random: Random) -> Example:
+        """One example."""
+        head, view = random.integers(len(self._heads)), random.integers(self._heads.camera.shape[1])
+        yaw, pitch = (float(x) for x in yaw_pitch(self._heads.camera[head, view]))
+        numbers = random.standard_normal(wall.NUMBERS).astype(np.float32)
+        code = np.concatenate([self._heads.p[head], numbers])
+        known = np.ones(len(code), bool)
+        placement = _placement(random)
+        layer = self._layer(head, view, placement)
+        if random.random() < 0.3:  # the backdrop that the generator paints, of which the picture tells
+            back = self._wall(head, view, numbers, placement)
+        else:
+            known[-wall.NUMBERS :] = False
+            back = backdrops.draw(self._side, self._pictures, lambda: self._neighbour(random), random)
+        colour, coverage = backdrops.toned(layer[..., :3], random, 0.5), layer[..., 3:]
+        if random.random() < 0.2 and not known[-1]:  # hard to tell apart: a backdrop in the head's own colours
+            back = back - back.mean((0, 1)) + (colour * coverage).sum((0, 1)) / (coverage.sum() + 1)
+        image = colour * coverage + np.clip(back, 0, 1) * (1 - coverage)
+        image = _as_photographed(_covered(image, random), random)
+        pose = np.array([yaw, pitch, *placement], np.float32)
+        if random.random() < 0.3:  # mirrored: another head, whose numbers nobody knows
+            image, coverage = image[:, ::-1], coverage[:, ::-1]
+            pose = pose * np.array([-1, 1, -1, -1, 1, 1], np.float32)
+            known[:] = False
+        return Example(
+            (2 * image.clip(0, 1) - 1).astype(np.float32), pose, code, known, np.ascontiguousarray(coverage[..., 0])
+        )
+
+    def batch(self, random: Random, count: int) -> Example:
+        """`count` examples, stacked."""
+        return stack([self.draw(random) for _ in range(count)])
+
+    def _layer(self, head: int, view: int, placement: Placement) -> np.ndarray:
+        """A head's own colour, and its coverage, [n, n, 4] in [0, 1]."""
+        pixels = np.asarray(self._heads.view(head, view)[..., :4], np.float32)
+        alpha = np.maximum(pixels[..., 3:] / 255, 1e-2)
+        alone = np.clip((pixels[..., :3] - 127.5 * (1 - alpha)) / alpha, 0, 255)
+        picture = Image.fromarray(np.concatenate([alone, pixels[..., 3:]], axis=-1).astype(np.uint8))
+        picture = picture.resize((STORED, STORED), Image.Resampling.BOX)
+        return np.asarray(placement.apply(picture, self._side), np.float32) / 255
+
+    def _neighbour(self, random: Random) -> np.ndarray:
+        head, view = random.integers(len(self._heads)), random.integers(self._heads.camera.shape[1])
+        roll, log_scale = random.normal(0, (0.1, 0.2))
+        shift = random.choice([-1, 1]) * random.uniform(_NEIGHBOUR_SHIFT, 1), random.uniform(-0.4, 0.4)
+        return self._layer(head, view, Placement(roll, *shift, log_scale))
+
+    def _wall(self, head: int, view: int, numbers: np.ndarray, placement: Placement) -> np.ndarray:
+        """The generator's backdrop behind a head, [n, n, 3]."""
+        picture = np.asarray(wall.picture(numbers, self._heads.camera[head, view], STORED))
+        eight_bit = Image.fromarray((255 * picture).astype(np.uint8))
+        return np.asarray(placement.apply(eight_bit, self._side), np.float32) / 255
+
+
+def stack(examples: list[Example]) -> Example:
+    """Examples as one with a leading axis."""
+    return Example(*(np.stack(part) for part in zip(*examples, strict=True)))
+
+
+def _placement(random: Random) -> Placement:
+    narrow = 0.1 if random.random() < _ALIGNED else 1.0
+    roll, right, down, scale = narrow * random.normal(0, (_ROLL, _SHIFT, _SHIFT, _SCALE))
+    return Placement(roll, right, down, scale)
+
+
+def _covered(image: np.ndarray, random: Random) -> np.ndarray:
+    """Sometimes something stands before the head: hands, a microphone, a bar of text."""
+    if random.random() > 0.15:
+        return image
+    image, (height, width) = image.copy(), (random.uniform(0.05, 0.35, 2) * len(image)).astype(int)
+    top, left = random.integers(0, len(image) - height), random.integers(0, len(image) - width)
+    image[top : top + height, left : left + width] = random.uniform(0, 1, 3)
+    return image
+
+
+def _as_photographed(image: np.ndarray, random: Random) -> np.ndarray:
+    """Light, focus, noise, loss of colour, and JPEG."""
+    image = backdrops.toned(image.clip(0, 1), random, 0.6)
+    if random.random() < 0.3:
+        image = backdrops.blurred(image, random.uniform(0.3, 1.5))
+    image = image + random.normal(0, random.uniform(0, 0.03), image.shape)
+    if random.random() < 0.08:
+        image = np.repeat(image.mean(-1, keepdims=True), 3, -1)
+    if random.random() < 0.3:
+        file = io.BytesIO()
+        eight_bit = Image.fromarray((255 * image.clip(0, 1)).astype(np.uint8))
+        eight_bit.save(file, "JPEG", quality=int(random.integers(25, 90)))
+        image = np.asarray(Image.open(file), np.float32) / 255
+    return image
