@@ -6,9 +6,13 @@ stands behind the person in a photograph, in place of one mean grey. Depth is de
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from pmv_jax import cameras
 
 NUMBERS = 6
 RADIUS, HEIGHT = 0.45, 0.47  # inside of the cube that the tri-planes span, with room for a layer of density behind
@@ -44,3 +48,13 @@ def colour(numbers: Array, points: Array) -> Array:
 def put_behind(rgb: Array, mask: Array, background: Array) -> Array:
     """A picture rendered over grey 0.5, over another background: all sRGB in [0, 1], mask [...] is coverage."""
     return rgb + (1 - mask[..., None]) * (background - 0.5)
+
+
+@functools.partial(jax.jit, static_argnames=("size",))
+def picture(numbers: Array, camera: Array, size: int) -> Array:
+    """What a camera [25] sees of the backdrop with `numbers` [6] alone: sRGB in (0, 1) [size, size, 3]."""
+    places = (jnp.stack(jnp.meshgrid(jnp.arange(size), jnp.arange(size)), axis=-1).reshape(-1, 2) + 0.5) / size
+    directions = cameras.unproject(camera, places)
+    origins = jnp.broadcast_to(cameras.split(camera)[0][:3, 3], directions.shape)
+    points = origins + distance(origins, directions)[:, None] * directions
+    return colour(numbers, points).reshape(size, size, 3)
