@@ -303,7 +303,7 @@ def parameters_of(generator: Generator, w: Array, start: Array) -> Array:
     return jax.vmap(one)(start, w)
 
 
-def measure(generator: Generator, found: list[Direction], seed: int, count: int = 500) -> list[Direction]:
+def measure(generator: Generator, found: list[Direction], seed: int, count: int = 100) -> list[Direction]:
     """Adds to directions named as ATTRIBUTES what one unit of each does to new heads: the change of its own number of z
     and of the one that changes most besides, in standard deviations, and the share that goes the right way."""
     z, w = sample(generator, count, seed)
