@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pmv_jax import cameras
+from tools.benchmarks.truth import Rendered, TakePicture
 
 SIZE = 32
 NUMBERS = 128
@@ -31,6 +32,11 @@ def render(p: np.ndarray, camera: np.ndarray, size: int = SIZE) -> tuple[np.ndar
     z_depth = np.asarray(cameras.ray_distance_to_z_depth(distance, camera))
     rgb = np.where(hit[..., None], colour(p), 0.5)
     return rgb, hit.astype(np.float32), np.where(hit, z_depth, 0)
+
+
+def pictures(p: np.ndarray) -> TakePicture:
+    """Takes pictures of the ball for a benchmark."""
+    return lambda camera, size, smooth: Rendered(*render(p, camera, size))
 
 
 def shard(path: Path, heads: int, views: int, seed: int) -> None:

@@ -10,7 +10,6 @@ PACKAGE = ROOT / "pmv_jax"
 LARGEST_FILE, LARGEST_FUNCTION = 400, 60  # lines
 EXCEPTIONS = {
     "pmv_jax/checkpoints/inert_pickle.py:_execute",  # a flat table: a row for each opcode
-    "tools/signed_distance_heads/heads.py",  # goes with the generator that it trained
 }
 
 

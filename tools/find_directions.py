@@ -8,8 +8,9 @@
 `hyperplane` is supervised: for each attribute a linear score of w is fitted (ridge regression; for labels of two values
 logistic regression), whose normal is InterFaceGAN's (arXiv 2005.09635). The labels are a CSV file, a header with the
 names and a row for each code of a .npy file [N, w_dim]; or what a Python function says of pictures: it takes frontal
-renderings [B, H, W, 3] in [-1, 1] and returns {name: [B]}; or, with --procedural, the parameters that the demo
-generator takes as z. `pca` is unsupervised: the principal components of w (GANSpace, arXiv 2004.02546).
+renderings [B, H, W, 3] in [-1, 1] and returns {name: [B]}; or, with --procedural, numbers of the latent of rendered
+heads (`ATTRIBUTES`), which the demo generator takes as z. `pca` is unsupervised: the principal components of w
+(GANSpace, arXiv 2004.02546).
 """
 
 from __future__ import annotations
@@ -35,12 +36,42 @@ from pmv_jax.edits import directions, latent
 from pmv_jax.edits.directions import Direction
 from pmv_jax.errors import InputError
 from pmv_jax.models.generator import Generator
-from tools.signed_distance_heads import heads as procedural_heads
+from tools.heads import latent as head_latent
+from tools.training import backdrop
 
 Scorer = Callable[[np.ndarray], Mapping[str, np.ndarray]]  # images [B, H, W, 3] -> {name: [B]}
 
 RIDGE = 1e-2  # added to the covariance, in units of the mean variance: inverted codes lie off the codes fitted to
 UNIT = "one standard deviation of the attribute's score over random heads"
+ATTRIBUTES: dict[str, tuple[str, str]] = {
+    "smile": ("expression", "smile"),
+    "mouth_open": ("expression", "mouth_open"),
+    "gaze": ("expression", "gaze_x"),
+    "brow_raise": ("expression", "brow_raise"),
+    "age": ("person", "age"),
+    "gender": ("person", "gender"),  # up: male
+    "weight": ("person", "weight"),
+    "skin_tone": ("skin", "tone"),  # up: lighter
+    "hair_length": ("hair", "length"),
+    "hair_volume": ("hair", "volume"),
+    "hair_colour": ("hair", "darkness"),
+    "hair_grey": ("hair", "grey"),
+    "beard": ("beard", "fullness"),
+    "jaw": ("features", "jaw"),
+    "cheeks": ("features", "cheeks"),
+    "nose_width": ("features", "nose_width"),
+    "nose_size": ("features", "nose_size"),
+    "eye_size": ("features", "eye_size"),
+    "mouth_width": ("features", "mouth_width"),
+    "lip_fullness": ("features", "lip_fullness"),
+    "light": ("light", "azimuth"),
+}
+"""Attributes that directions are found for, and the group and name of their number in `tools.heads.latent`."""
+NUMBERS = (
+    *(f"{group}.{name}" for group, names in head_latent.GROUPS.items() for name in names),
+    *(f"backdrop.{index}" for index in range(backdrop.NUMBERS)),
+)
+"""What each number of z is."""
 _BATCH = 16
 _NEWTON_STEPS = 25
 
@@ -49,7 +80,7 @@ _METHOD = FLAGS.choice("method", "hyperplane", ["hyperplane", "pca"], "How direc
 _CODES = FLAGS.string("codes", None, "w of labelled heads: .npy [N, w_dim].")
 _LABELS = FLAGS.string("labels", None, "Their labels: .csv, a header of names, then N rows.")
 _SCORER = FLAGS.string("scorer", None, "MODULE:FUNCTION that scores rendered heads.")
-_PROCEDURAL = FLAGS.switch("procedural", False, "Labels are z itself, the parameters of procedural heads.")
+_PROCEDURAL = FLAGS.switch("procedural", False, "Labels are numbers of z, a rendered head's.")
 _SAMPLES = FLAGS.integer("samples", None, "Random heads. Default: 20000; 1000 if they are rendered.")
 _COUNT = FLAGS.integer("count", 10, "Number of principal components.", least=1)
 _LAYERS = FLAGS.string("layer-range", None, "Layers that the directions move, such as 0-5. Default: all.")
@@ -158,10 +189,19 @@ def sample(generator: Generator, count: int, seed: int) -> tuple[np.ndarray, np.
     return np.asarray(z), np.asarray(generator.mapping(z, latent.frontal(generator.config, count))[:, 0], np.float64)
 
 
+def number_of(attribute: str) -> int:
+    """Place in z of one of ATTRIBUTES."""
+    return head_latent.index(*ATTRIBUTES[attribute])
+
+
+def numbers(z: np.ndarray) -> np.ndarray:
+    """What the mapping sees of z [N, 134]: of unit root mean square."""
+    return z / np.sqrt(np.mean(np.square(z), axis=-1, keepdims=True))
+
+
 def procedural_labels(z: np.ndarray) -> dict[str, np.ndarray]:
-    """The parameters that heads of the demo generator have, by name, from z [N, 24]."""
-    p = np.asarray(jax.vmap(procedural_heads.normalise)(jnp.asarray(z)))
-    return {name: p[:, index] for index, name in enumerate(procedural_heads.PARAMETERS)}
+    """Each of ATTRIBUTES, for heads with z [N, 134]."""
+    return {name: numbers(z)[:, number_of(name)] for name in ATTRIBUTES}
 
 
 def scored_labels(generator: Generator, w: np.ndarray, scorer: Scorer) -> dict[str, np.ndarray]:
@@ -232,56 +272,56 @@ def load_scorer(text: str) -> Scorer:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What a direction does to procedural heads
+# What a direction does to rendered heads
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 @jax.jit
 def parameters_of(generator: Generator, w: Array, start: Array) -> Array:
-    """The procedural parameters [N, 24] whose code is nearest to w [N, w_dim]: the mapping inverted by Gauss-Newton.
+    """z [N, z_dim] of unit root mean square with the code w [N, w_dim]: the mapping inverted by Gauss-Newton.
+
+    The same code may belong to many z, where these have more numbers; it is one near the start.
 
     Args:
-      start: [N, 24], near which they are looked for.
+      start: [N, z_dim], near which they are looked for.
     """
     camera = latent.frontal(generator.config, 1)
 
-    def residual(p: Array, target: Array) -> Array:
-        code = generator.model.apply(generator.variables, p[None], camera, method="mapping")[0, 0]
-        return jnp.append(code - target, 0.1 * (jnp.mean(p * p) - 1))  # the mapping does not see p's length
+    def residual(z: Array, target: Array) -> Array:
+        code = generator.model.apply(generator.variables, z[None], camera, method="mapping")[0, 0]
+        return jnp.append(code - target, 0.1 * (jnp.mean(z * z) - 1))  # the mapping does not see z's length
 
-    def one(p: Array, target: Array) -> Array:
-        def newton(_: int, p: Array) -> Array:
-            jacobian = jax.jacrev(residual)(p, target)
-            damped = jacobian.T @ jacobian + 0.05 * jnp.eye(len(p))
-            return p - jnp.linalg.solve(damped, jacobian.T @ residual(p, target))
+    def one(z: Array, target: Array) -> Array:
+        def newton(_: int, z: Array) -> Array:
+            jacobian = jax.jacrev(residual)(z, target)
+            damped = jacobian.T @ jacobian + 0.05 * jnp.eye(len(z))
+            return z - jnp.linalg.solve(damped, jacobian.T @ residual(z, target))
 
-        return procedural_heads.normalise(jax.lax.fori_loop(0, 30, newton, p))
+        found = jax.lax.fori_loop(0, 30, newton, z)
+        return found * jax.lax.rsqrt(jnp.mean(found * found))
 
     return jax.vmap(one)(start, w)
 
 
-def measure(generator: Generator, found: list[Direction], seed: int, count: int = 500) -> list[Direction]:
-    """Adds to directions named as procedural parameters what one unit of each does to new heads: the change of its own
-    parameter and of the one that changes most besides, in standard deviations, and the share that goes the right way.
-    """
+def measure(generator: Generator, found: list[Direction], seed: int, count: int = 100) -> list[Direction]:
+    """Adds to directions named as ATTRIBUTES what one unit of each does to new heads: the change of its own number of z
+    and of the one that changes most besides, in standard deviations, and the share that goes the right way."""
     z, w = sample(generator, count, seed)
-    before = np.stack(list(procedural_labels(z).values()), axis=1)
-    names = list(procedural_heads.PARAMETERS)
+    before = numbers(z)
     measured = []
     for direction in found:
         after = np.asarray(
             parameters_of(generator, jnp.asarray(w + direction.vector, jnp.float32), jnp.asarray(before))
         )
-        change, own = after - before, names.index(direction.name)
+        change, own = after - before, number_of(direction.name)
         mean = change.mean(0)
-        other = int(np.abs(np.delete(mean, own)).argmax())
-        other += other >= own
+        other = max((index for index in range(len(mean)) if index != own), key=lambda index: abs(mean[index]))
         figures = {
             "correlation": round(float(np.corrcoef(w @ direction.normal, before[:, own])[0, 1]), 3),
             "effect": round(float(mean[own]), 3),
             "right_way": round(float((change[:, own] > 0).mean()), 3),
             "leakage": round(float(mean[other]), 3),
-            "leaks_into": names[other],
+            "leaks_into": NUMBERS[other],
         }
         provenance = {**direction.provenance, "measured": figures}
         measured.append(Direction(*list(vars(direction).values())[:-1], provenance))
@@ -317,9 +357,9 @@ def main() -> None:
         if _SCORER.value:
             labels, provenance["labels"] = scored_labels(generator, w, load_scorer(_SCORER.value)), _SCORER.value
         elif _PROCEDURAL.value:
-            if config.z_dim != procedural_heads.NUM_PARAMETERS:
-                raise InputError(f"--procedural: the z of {directory} has {config.z_dim} numbers, and is no such head")
-            labels, provenance["labels"] = procedural_labels(z), "the procedural parameters, which are z"
+            if config.z_dim != len(NUMBERS):
+                raise InputError(f"--procedural: z of {directory} has {config.z_dim} numbers, heads {len(NUMBERS)}")
+            labels, provenance["labels"] = procedural_labels(z), "numbers of rendered heads, which are z"
     if _METHOD.value == "pca":
         found = principal_components(w, _COUNT.value, {})
     else:

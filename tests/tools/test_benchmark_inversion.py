@@ -12,10 +12,15 @@ from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, InversionConfig, LossConfig, RenderingConfig, load_recipe
 from pmv_jax.errors import InputError
 from pmv_jax.inversion.image_run import StageRecord
+from pmv_jax.inversion.pipeline import METHOD, invert
 from pmv_jax.models.generator import Generator
-from tests import command
-from tools.benchmarks import heads as benchmark_heads
+from tests import command, small_inversion
+from tests import rendered_spheres as spheres
 from tools.benchmarks import inversion as benchmark
+from tools.benchmarks import tables
+from tools.benchmarks import truth as benchmark_truth
+from tools.benchmarks.cases import Case, cases
+from tools.benchmarks.truth import Truth
 
 ROOT = Path(__file__).parents[2]
 RESOLUTION, COARSE = 32, 16
@@ -25,7 +30,7 @@ RESOLUTION, COARSE = 32, 16
 class Rendered:
     """Stands in for an inversion: what it renders is given."""
 
-    truth: benchmark_heads.Truth
+    truth: Truth
     image: np.ndarray
     z_depth: np.ndarray
     stages: tuple[StageRecord, ...] = (StageRecord("latent", 2.0, np.ones(3)),)
@@ -37,14 +42,13 @@ class Rendered:
 
 
 @pytest.fixture(scope="module")
-def case() -> benchmark_heads.Case:
-    (case,) = (case for case in benchmark_heads.cases("dev") if {"patch", "scarf"} <= set(case.outfit) and case.yaw > 0)
-    return case
+def case() -> Case:
+    return cases("dev")[1]
 
 
 @pytest.fixture(scope="module")
-def truth(case) -> benchmark_heads.Truth:
-    return benchmark_heads.truth(case, RESOLUTION, COARSE)
+def truth(case) -> Truth:
+    return benchmark_truth.make(case, spheres.pictures(case.p), RESOLUTION, COARSE)
 
 
 def test_the_truth_scores_best(truth):
@@ -52,7 +56,7 @@ def test_the_truth_scores_best(truth):
     assert scores["input_psnr"] == scores["novel_psnr"] == scores["hidden_head_psnr"] == float("inf")
     assert scores["novel_ssim"] == pytest.approx(1, abs=1e-4) and scores["visible_ssim"] == pytest.approx(1, abs=1e-4)
     assert scores["depth_rmse"] < 1e-5 and scores["normal_angle"] < 0.1
-    assert scores["visibility_iou"] > 0.6  # from depth of half the image's resolution
+    assert scores["visibility_iou"] > 0.5  # from depth of half the image's resolution
     assert np.isnan(scores["novel_lpips"]) and np.isnan(scores["input_identity"])
 
 
@@ -75,7 +79,7 @@ def test_methods_take_the_same_steps():
     total = ours.latent.steps + ours.tuning.steps + ours.joint.steps
     for name, config in methods.items():
         steps = config.latent.steps + config.tuning.steps + config.joint.steps
-        assert steps == total, name
+        assert steps == total - (ours.tuning.steps if name == "oracle" else 0), name
     assert methods["pmv"] == ours
     assert methods["w"].latent.space == "w" and methods["w_plus"].latent.space == "w_plus"
     assert methods["pti"].joint.steps == 0 and methods["pti"].latent == ours.latent
@@ -98,6 +102,43 @@ def test_with_the_papers_budget_its_recipe_is_its_own():
     assert theirs == dataclasses.replace(paper, loss=ours.loss)
 
 
+def test_the_oracle_is_tuned_on_all_views_as_they_are(truth):
+    """The pipeline's latent stage, then joint steps on 13 views whose targets are the truth."""
+    config = benchmark.methods()["oracle"]
+    latent, joint = benchmark.stages("oracle", truth)
+    assert latent is METHOD[2] and benchmark.stages("pmv", truth) is METHOD
+    assert config.latent == InversionConfig().latent and joint.settings(config).steps == InversionConfig().joint.steps
+    plan, views = joint.plan(config), joint.views(None)
+    assert plan.depth_weight == 0 and plan.view_weight == 1
+    np.testing.assert_array_equal(views.images, truth.image)
+    np.testing.assert_array_equal(views.cameras, truth.cameras)
+    assert (np.asarray(views.weights) == 1).all() and len(views.distances) == 13
+
+
+@pytest.mark.slow
+def test_the_oracle_learns_what_the_input_hides(case):
+    """Of a ball that is another's from behind: it is fitted to views that the input says nothing of."""
+    config = small_inversion.CONFIG
+    truth = benchmark_truth.make(case, spheres.pictures(case.p), small_inversion.SIZE, 16)
+    turned = dataclasses.replace(truth, image=np.concatenate([truth.image[:1], -truth.image[1:]]))
+    chosen = benchmark.methods(dataclasses.replace(small_inversion.RECIPE, latent=InversionConfig().latent))
+    found = {
+        name: benchmark.score(
+            invert(turned.image[0], turned.cameras[0], small_inversion.generator(), chosen[name],
+                   method=benchmark.stages(name, turned)), turned)
+        for name in ("pti", "oracle")
+    }  # fmt: skip
+    assert found["oracle"]["novel_psnr"] > found["pti"]["novel_psnr"] and config.image_resolution == RESOLUTION
+
+
+def test_share_of_the_gap():
+    rows = {name: {"novel_psnr": psnr} for name, psnr in {"pti": 20.0, "pmv": 20.5, "oracle": 22.0, "w": 19.0}.items()}
+    shares = {name: row["gap_closed"] for name, row in tables.with_gap_closed(rows).items()}
+    assert shares == {"pti": 0, "pmv": 0.25, "oracle": 1, "w": -0.5}
+    del rows["oracle"]
+    assert tables.with_gap_closed(rows) == rows
+
+
 @pytest.mark.parametrize(("name", "hint"), [("w_pluss", "did you mean 'w_plus'"), ("xyzzy", "known: w, w_plus")])
 def test_an_unknown_method_is_named(name, hint):
     with pytest.raises(InputError, match=hint):
@@ -105,12 +146,12 @@ def test_an_unknown_method_is_named(name, hint):
 
 
 @pytest.fixture
-def bench(truth, tmp_path, monkeypatch):
+def bench(case, truth, tmp_path, monkeypatch):
     """A bench whose inversions render the truth a little darker; `bench.calls` counts them."""
     config = GeneratorConfig(image_resolution=RESOLUTION, rendering=RenderingConfig(neural_resolution=COARSE))
 
-    def invert(image, camera, generator, config, state_directory):
-        np.testing.assert_array_equal(image, truth.image[0])
+    def invert(image, camera, generator, config, state_directory, method):
+        np.testing.assert_allclose(image, truth.image[0], atol=0.5 / 127)
         np.testing.assert_array_equal(camera, truth.cameras[0])
         calls.append(config)
         latent = Path(state_directory, "latent")
@@ -121,10 +162,14 @@ def bench(truth, tmp_path, monkeypatch):
 
     calls, fresh = [], []
     monkeypatch.setattr(benchmark, "invert", invert)
-    return benchmark.Bench(tmp_path, Generator(config, {}), None, None, "fingerprint"), calls, fresh
+    heads, folder = tmp_path / "heads", tmp_path / "cases"
+    heads.mkdir()
+    folder.mkdir()
+    benchmark_truth.save(heads, case, truth)
+    return benchmark.Bench(heads, folder, Generator(config, {}), None, None, "fingerprint"), calls, fresh
 
 
-def test_cases_are_computed_once(bench, case):
+def test_cases_are_computed_once(bench, case, truth):
     bench, calls, _ = bench
     config = InversionConfig()
     first = bench.run(case, "pmv", config)
@@ -142,6 +187,9 @@ def test_cases_are_computed_once(bench, case):
     assert len(calls) == 4
     bench.run(case, "tuned fill", config)
     assert len(calls) == 5 and len(list(bench.folder.glob("*.json"))) == 3  # a seed has files of its own
+    benchmark_truth.save(bench.heads, case, dataclasses.replace(truth, visible=~truth.visible))
+    bench.run(case, "pmv", config)
+    assert len(calls) == 6  # of other pictures
 
 
 def test_methods_share_the_latent_stage_where_it_is_the_same(bench, case):
@@ -159,7 +207,7 @@ def test_tables_and_sheet(bench, case, tmp_path):
     other = dataclasses.replace(case, name="dev-99")
     scores = bench.run(case, "pmv", InversionConfig())
     figures = {"pmv": {case: scores, other: scores | {"novel_psnr": scores["novel_psnr"] + 4, "hidden_psnr": np.nan}}}
-    text = benchmark.write_tables(tmp_path, [figures], "dev", "gradients")
+    text = tables.write_tables(tmp_path, [figures], "dev", "gradients")
     assert (tmp_path / "table.md").read_text() == text
     assert "left out: input lpips" in text and "heads (2)" in text and "fitted: gradients" in text
     (mean,) = csv.DictReader((tmp_path / "table.csv").open())
@@ -167,14 +215,16 @@ def test_tables_and_sheet(bench, case, tmp_path):
     assert float(mean["hidden_psnr"]) == pytest.approx(scores["hidden_psnr"], rel=1e-5)
     assert mean["novel_lpips"] == ""
     rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
-    assert [row["case"] for row in rows] == [case.name, "dev-99"] and rows[0]["outfit"] == "patch stripes scarf"
+    assert [row["case"] for row in rows] == [case.name, "dev-99"] and rows[0]["outfit"] == " ".join(case.kinds)
 
     shifted = {"pmv": {c: f | {"novel_psnr": f["novel_psnr"] + 0.2} for c, f in figures["pmv"].items()}}
-    text = benchmark.write_tables(tmp_path, [figures, shifted], "dev", "gradients")
+    text = tables.write_tables(tmp_path, [figures, shifted], "dev", "gradients")
     assert "over 2 seeds, dB: pmv 0.141" in text
-    text = benchmark.write_tables(tmp_path, [figures | {"pti": shifted["pmv"]}], "dev", "gradients")
+    text = tables.write_tables(tmp_path, [figures | {"pti": shifted["pmv"]}], "dev", "gradients")
     assert "below that of pti: pmv 2\n" in text
-    benchmark.write_tables(tmp_path, [figures, shifted], "dev", "gradients")
+    oracle = {"pti": figures["pmv"], "oracle": shifted["pmv"]}
+    assert "| oracle | 1.000 |" in tables.write_tables(tmp_path, [oracle], "dev", "gradients")
+    tables.write_tables(tmp_path, [figures, shifted], "dev", "gradients")
     (both,) = csv.DictReader((tmp_path / "table.csv").open())
     assert float(both["novel_psnr"]) == pytest.approx(float(mean["novel_psnr"]) + 0.1, rel=1e-5)
 
@@ -187,6 +237,8 @@ def test_tables_and_sheet(bench, case, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("", "--heads_dir: give the directory"),
+        ("--heads_dir taken", "dev-00.npz is not there; make it"),
         ("--methods pvm", "did you mean 'pmv'?"),
         ("--heads 99", "24 heads"),
         ("--out taken", "taken: exists"),
@@ -207,5 +259,5 @@ def test_bad_input_is_one_line(tmp_path, arguments, message):
 def test_help_names_the_flags(tmp_path):
     done = command.run(benchmark.main, tmp_path, "--help")
     assert done.returncode == 0
-    for flag in "methods ablation split heads seeds config generator lpips identity out force".split():
+    for flag in "heads_dir methods ablation split heads seeds config generator lpips identity out force".split():
         assert f"--{flag} " in done.stdout

@@ -8,7 +8,7 @@ from PIL import Image
 
 from pmv_jax import cameras
 from pmv_jax.cameras.files import load_camera
-from tools.signed_distance_heads import example as make_example
+from tools import make_example
 
 DEMO = Path(__file__).parents[2] / "weights" / "demo"
 
@@ -48,3 +48,10 @@ def test_shipped_head_comes_with_its_camera():
     head, sheet = (np.asarray(Image.open(DEMO / name)) for name in ("tattoo_head.png", "tattoo_head_views.png"))
     size, column = make_example.HEAD_SIZE, make_example.SHEET_YAWS.index(make_example.INPUT_YAW)
     np.testing.assert_array_equal(head, sheet[:, column * size : (column + 1) * size])
+
+
+def test_the_example_head_could_be_one_of_the_training():
+    """But for its tattoos: p has unit root mean square, and the same on every call."""
+    p = make_example.head()
+    assert np.mean(p**2) == pytest.approx(1, rel=1e-5)
+    np.testing.assert_array_equal(p, make_example.head())

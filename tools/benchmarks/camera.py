@@ -1,22 +1,24 @@
-"""How far off is an estimated camera? Measured on procedural heads that the demo generator has never seen.
+"""How far off is an estimated camera? Measured on rendered heads that the generator has never seen.
 
-    python -m tools.benchmarks camera [--heads 200] [--nouse_landmarks] [--generator DIR] [--set KEY=VALUE]
-    python -m tools.benchmarks camera --inversions 8
+    python -m tools.heads dataset HEADS --seed 50000 --heads 200              # renders them, once
+    python -m tools.benchmarks camera --data HEADS [--heads 200] [--nouse_landmarks] [--generator DIR] [--set KEY=VALUE]
+    python -m tools.benchmarks camera --data HEADS --inversions 8
 
-Every head is rendered once, from a yaw within 0.5 and a pitch within 0.3 radians. The table gives the angle between the
-estimated and the true viewing direction in degrees, for the camera search alone, with its refinement, and, where the
-extra `pmv_jax[face]` is installed, for landmarks and their refinement.
+One view of each head is looked at, from a yaw within 0.5 and a pitch within 0.3 radians, before a backdrop of the
+head's own. The table gives the angle between the estimated and the true viewing direction in degrees, for the camera
+search alone, with its refinement, and, where the extra `pmv_jax[face]` is installed, for landmarks and their
+refinement.
 
 With --inversions, so many heads are inverted twice in place of that: with their true camera, and with the one that is
-found, by the search and then together with the latent code. The table gives PSNR at the input view and at four others
-(`TURNS`), first where the true camera went from the input, then the same turn from where the input was taken to be.
+found, by the search and then together with the latent code. The table gives PSNR at the input view and at the head's
+others, first where the true camera went from the input, then the same turn from where the input was taken to be.
 """
 
 from __future__ import annotations
 
-import functools
 import sys
 import time
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,22 +32,20 @@ from pmv_jax.cameras import poses
 from pmv_jax.commandline.flags import Flags, recipe
 from pmv_jax.commandline.run import command
 from pmv_jax.config import CameraSearchConfig, InversionConfig
+from pmv_jax.errors import InputError
 from pmv_jax.evaluation import metrics
 from pmv_jax.faces import detection, pose
 from pmv_jax.inversion import camera as camera_search
 from pmv_jax.inversion import pipeline
 from pmv_jax.models.generator import Generator
-from tools.signed_distance_heads import heads
+from tools.training import backdrop
+from tools.training.data import Heads
 
 YAW_RANGE, PITCH_RANGE = 0.5, 0.3
-FIRST_SEED = 50_000
-"""Choices were made on 32 heads from seed 40,000."""
 PERCENTILES = (10, 25, 50, 75, 90, 95, 100)
 
-TURNS = ((-0.3, 0.0), (0.3, 0.0), (0.0, -0.2), (0.0, 0.2))
-"""Yaw and pitch of the other views against the input's, radians."""
-
 FLAGS = Flags()
+_DATA = FLAGS.string("data", None, "Directory of shards of rendered heads. Required.")
 _HEADS = FLAGS.integer("heads", 200, "Number of heads.", least=1)
 _USE_LANDMARKS = FLAGS.switch("use_landmarks", True, "Also measure cameras from detected landmarks.")
 _INVERSIONS = FLAGS.integer("inversions", 0, "Heads to invert with true and with estimated cameras.")
@@ -54,20 +54,30 @@ _CONFIG = FLAGS.config()
 _SET = FLAGS.changes()
 
 
-def view(seed: int, resolution: int) -> tuple[jax.Array, np.ndarray]:
-    """A head from a random camera: image [N, N, 3] and camera [25]."""
-    yaw, pitch = np.random.default_rng(seed).uniform(-1, 1, 2) * (YAW_RANGE, PITCH_RANGE)
-    camera = cameras.look_at(yaw, pitch)
-    return _render(_parameters(seed), camera, resolution), np.asarray(camera)
+class Picture(NamedTuple):
+    """A view of a head before its backdrop: image [N, N, 3] in [-1, 1] and camera [25]."""
+
+    image: np.ndarray
+    camera: np.ndarray
 
 
-def _parameters(seed: int) -> jax.Array:
-    return heads.sample_parameters(jax.random.key(seed), 1)[0]
+def pictures(heads: Heads, head: int) -> list[Picture]:
+    """All views of a head, one first whose camera is in range; none if there is no such view."""
+    numbers = np.random.default_rng(head).standard_normal(backdrop.NUMBERS)
+    order = sorted(range(heads.camera.shape[1]), key=lambda view: not is_in_range(heads.camera[head, view]))
+    found = []
+    for view in order if is_in_range(heads.camera[head, order[0]]) else []:
+        camera, pixels = heads.camera[head, view], heads.view(head, view) / np.float32(255)
+        behind = np.asarray(backdrop.picture(jnp.asarray(numbers), jnp.asarray(camera), heads.size))
+        rgb = backdrop.put_behind(pixels[..., :3], pixels[..., 3], behind)
+        found.append(Picture(np.float32(2 * rgb - 1).clip(-1, 1), camera))
+    return found
 
 
-@functools.partial(jax.jit, static_argnames=("resolution",))
-def _render(p: jax.Array, camera: jax.Array, resolution: int) -> jax.Array:
-    return heads.render(p, camera, resolution).image
+def is_in_range(camera: np.ndarray) -> bool:
+    """Whether a camera [25] is one to be found."""
+    yaw, pitch = cameras.yaw_pitch(camera)
+    return bool(abs(yaw) <= YAW_RANGE and abs(pitch) <= PITCH_RANGE)
 
 
 def angle(a: np.ndarray, b: np.ndarray) -> float:
@@ -78,45 +88,51 @@ def angle(a: np.ndarray, b: np.ndarray) -> float:
 
 @command(FLAGS)
 def main() -> None:
+    if _DATA.value is None:
+        raise InputError("--data: give a directory of heads; python -m tools.heads dataset DIR makes one")
     generator = pmv_jax.load_generator(_GENERATOR.value)
-    config = recipe(_CONFIG.value, _SET.value)
+    config, heads = recipe(_CONFIG.value, _SET.value), Heads(_DATA.value)
+    if heads.size != generator.config.image_resolution:
+        raise InputError(f"--data {_DATA.value}: has pictures of {heads.size} pixels, the generator paints others")
     if _INVERSIONS.value:
-        compare_inversions(generator, config, _INVERSIONS.value)
+        compare_inversions(generator, config, heads, _INVERSIONS.value)
     else:
-        measure_angles(generator, config.camera)
+        measure_angles(generator, config.camera, heads, _HEADS.value)
 
 
-def compare_inversions(generator: Generator, recipe: InversionConfig, count: int) -> None:
+def compare_inversions(generator: Generator, recipe: InversionConfig, heads: Heads, count: int) -> None:
     """What an estimated camera costs an inversion: prints the table of `--inversions`."""
-    size, table = generator.config.image_resolution, []
-    for seed in range(FIRST_SEED, FIRST_SEED + count):
-        image, truth = view(seed, size)
-        others = _turned(truth)
-        novel = [_render(_parameters(seed), camera, size) for camera in others]
+    table = []
+    for head in range(min(count, len(heads))):
+        if not (views := pictures(heads, head)):
+            continue
+        (image, truth), others = views[0], np.stack([view.camera for view in views[1:]])
+        novel = jnp.stack([view.image for view in views[1:]])
         row = [angle(pipeline.search_camera(image, generator, recipe), truth)]
         for camera in (truth, None):
             inversion = pmv_jax.invert(image, camera, generator, recipe)
             row.append(angle(inversion.camera, truth))
-            for views in (others, _turned(inversion.camera)):
-                made = inversion.render(np.concatenate([inversion.camera[None], views]))["image"]
-                row += [metrics.psnr(made[0], image), jax.vmap(metrics.psnr)(made[1:], jnp.stack(novel)).mean()]
+            for around in (others, turned(others, truth, inversion.camera)):
+                made = inversion.render(np.concatenate([inversion.camera[None], around]))["image"]
+                row += [metrics.psnr(made[0], image), jax.vmap(metrics.psnr)(made[1:], novel).mean()]
         table.append(row)
-        print(f"{seed}: camera off by {row[0]:.2f} degrees, after the latent stage {row[6]:.2f}; "
+        print(f"{head}: camera off by {row[0]:.2f} degrees, after the latent stage {row[6]:.2f}; "
               f"input, novel views, dB: true {row[2]:.2f} {row[3]:.2f}, estimated {row[7]:.2f} {row[8]:.2f}, "
               f"turned from the estimate {row[10]:.2f}", flush=True)  # fmt: skip
     mean = np.mean(table, axis=0)
-    print(f"means over {count} heads: camera off by {mean[0]:.2f} degrees, after the latent stage {mean[6]:.2f}; "
+    print(f"means over {len(table)} heads: camera off by {mean[0]:.2f} degrees, after the latent stage {mean[6]:.2f}; "
           f"loss, dB: input {mean[2] - mean[7]:.2f}, novel views {mean[3] - mean[8]:.2f}, "
           f"turned from the estimate {mean[3] - mean[10]:.2f}")  # fmt: skip
 
 
-def _turned(camera: np.ndarray) -> np.ndarray:
-    """The cameras [4, 25] of `TURNS` from one."""
-    yaw, pitch = cameras.yaw_pitch(camera)
-    return np.asarray(cameras.look_at(*(np.array(TURNS) + (float(yaw), float(pitch))).T))
+def turned(views: np.ndarray, truth: np.ndarray, estimate: np.ndarray) -> np.ndarray:
+    """Cameras [V, 25] as far in yaw and pitch from an estimate [25] as views [V, 25] are from the truth [25]."""
+    (yaw, pitch), *ends = (cameras.yaw_pitch(camera) for camera in (views, truth, estimate))
+    by = [after - before for before, after in zip(*ends, strict=True)]
+    return np.asarray(cameras.look_at(yaw + by[0], pitch + by[1]))
 
 
-def measure_angles(generator: Generator, config: CameraSearchConfig) -> None:
+def measure_angles(generator: Generator, config: CameraSearchConfig, heads: Heads, count: int) -> None:
     """How far off estimated cameras are: prints the table of angles."""
     size, key = generator.config.image_resolution, jax.random.key(0)
     codes = camera_search.random_codes(generator)
@@ -135,8 +151,10 @@ def measure_angles(generator: Generator, config: CameraSearchConfig) -> None:
 
     errors: dict[str, list[float]] = {"search": [], "search, refined": [], "landmarks": [], "landmarks, refined": []}
     seconds = []
-    for index in tqdm(range(_HEADS.value)):
-        image, truth = view(FIRST_SEED + index, size)
+    for index in tqdm(range(min(count, len(heads)))):
+        if not (views := pictures(heads, index)):
+            continue
+        image, truth = views[0]
         begun = time.monotonic()
         found, _ = camera_search.answer(first, nothing, image, believed, resolution=config.resolution)
         errors["search"].append(angle(poses.to_camera(found.pose, generator.config), truth))

@@ -1,7 +1,9 @@
-"""Measures edits on procedural heads, whose attributes and surfaces are known.
+"""Measures edits on rendered heads, whose attributes and surfaces are known.
 
     python -m tools.benchmarks editing --part latent [--edited-heads N] [--examples N] [--embedding arcface.onnx]
-    python -m tools.benchmarks editing --part texture [--edited-heads N] [--dev] [--set KEY=VALUE] [--out DIR]
+    python -m tools.benchmarks heads --assets DIR --out HEADS           # for the second part; renders them, once
+    python -m tools.benchmarks editing --part texture --heads_dir HEADS [--edited-heads N] [--dev] [--set KEY=VALUE]
+                                       [--out DIR]
 
 `latent`: heads of the generator are moved by one unit of each named direction. What has become of their attributes is
 re-estimated from the rendering by regressors that have seen renderings of other heads only. Reported are the share of
@@ -29,7 +31,7 @@ import numpy as np
 import scipy.ndimage
 from tqdm import tqdm
 
-from pmv_jax import cameras, images
+from pmv_jax import images
 from pmv_jax.checkpoints import hub
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline.flags import Flags
@@ -44,18 +46,22 @@ from pmv_jax.inversion.pipeline import invert
 from pmv_jax.inversion.result import Inversion, load_inversion
 from pmv_jax.models.generator import Generator
 from tools import find_directions
-from tools.benchmarks import heads as benchmark_heads
-from tools.signed_distance_heads import decals, heads
+from tools.benchmarks import cases as benchmark_cases
+from tools.benchmarks import truth as benchmark_truth
+from tools.benchmarks.cases import Case
+from tools.benchmarks.truth import Painted
 
-NAMED = ("smile", "age", "hair_length", "hair_colour", "skin_tone", "jaw_width", "nose_length", "eye_size")
+NAMED = ("smile", "age", "gender", "hair_length", "hair_colour", "beard", "skin_tone", "jaw", "nose_width", "eye_size")
+NAMED += ("gaze", "mouth_open")
 REGIONS = {  # rows and columns of a frontal picture, in units of its size, that hold nearly all that an attribute moves
     "smile": ((0.52, 0.80), (0.28, 0.72)),
-    "nose_length": ((0.30, 0.65), (0.35, 0.65)),
+    "mouth_open": ((0.52, 0.80), (0.28, 0.72)),
+    "nose_width": ((0.30, 0.65), (0.35, 0.65)),
     "eye_size": ((0.25, 0.50), (0.20, 0.80)),
-    "jaw_width": ((0.45, 0.90), (0.10, 0.90)),
+    "gaze": ((0.25, 0.50), (0.20, 0.80)),
+    "jaw": ((0.45, 0.90), (0.10, 0.90)),
 }
 """Others are all over the picture: hair and skin."""
-TURN = 0.3  # radians to both sides of the painted view
 _CHANGED = 0.1  # difference of a channel that makes a pixel the decal's
 _MARGIN = 4  # pixels around a decal that count as neither inside nor outside
 _COMPONENTS = 300  # of pictures, that attributes are read from
@@ -63,6 +69,7 @@ _SIDE = 48  # pixels of these pictures, rendered without super-resolution: enoug
 
 FLAGS = Flags()
 _PART = FLAGS.choice("part", None, ["latent", "texture"], "What to measure. Required.")
+_HEADS_DIR = FLAGS.string("heads_dir", None, "Part texture: directory that python -m tools.benchmarks heads made.")
 _COUNT = FLAGS.integer("edited-heads", None, "Number of heads. Default: 50 latent, 12 texture.", least=1)
 _SAMPLES = FLAGS.integer("examples", 1000, "Heads that the regressors learn from.", least=100)
 _DEV = FLAGS.switch("dev", False, "Part texture: heads for choices, in place of those for reporting.")
@@ -78,7 +85,7 @@ _OUT = FLAGS.out()
 
 
 class Regressor:
-    """Reads the 24 parameters from frontal pictures [N, H, W, 3]: ridge regression on their principal components."""
+    """Reads numbers p [N, D] from frontal pictures [N, H, W, 3]: ridge regression on their principal components."""
 
     def __init__(self, pictures: np.ndarray, p: np.ndarray) -> None:
         x = pictures.reshape(len(pictures), -1)
@@ -91,7 +98,7 @@ class Regressor:
         self.weights = np.linalg.solve(code.T @ code + ridge, code.T @ (p - self.offset))
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
-        """[N, H, W, 3] -> [N, 24]."""
+        """[N, H, W, 3] -> [N, D]."""
         return (pictures.reshape(len(pictures), -1) - self.mean) @ self.basis @ self.weights + self.offset
 
 
@@ -100,14 +107,14 @@ def latent_part(
 ) -> dict[str, Any]:
     """Figures for each of NAMED; the regressors' own accuracy on unseen heads is `r2`."""
     z, w = find_directions.sample(generator, samples, seed=101)
-    regressor = Regressor(_render(generator, w, "learning"), _parameters(z))
+    regressor = Regressor(_render(generator, w, "learning"), find_directions.numbers(z))
     z, w = find_directions.sample(generator, count, seed=102)
-    before, truth = _render(generator, w, "before"), _parameters(z)
+    before, truth = _render(generator, w, "before"), find_directions.numbers(z)
     estimate = regressor(before)
     r2 = 1 - np.mean(np.square(estimate - truth), axis=0) / truth.var(axis=0)
     rows = {}
     for name in NAMED:
-        own = heads.PARAMETERS.index(name)
+        own = find_directions.number_of(name)
         after = _render(generator, w + found[name].vector, name)
         change = regressor(after) - estimate
         mean = change.mean(0)
@@ -124,7 +131,7 @@ def latent_part(
             "right_way": float((change[:, own] > 0).mean()),
             "effect": float(mean[own]),
             "leakage": float(mean[other]),
-            "leaks_into": heads.PARAMETERS[other],
+            "leaks_into": find_directions.NUMBERS[other],
             "change_everywhere": float(difference.mean()),
             "change_elsewhere": float(difference[:, outside].mean()) if name in REGIONS else None,
             "identity": None if identity is None else float(identity.similarity(before, after).mean()),
@@ -148,42 +155,16 @@ def _views(generator: Generator, w: jax.Array, camera: jax.Array) -> jax.Array:
     return jax.lax.map(one, w)
 
 
-def _parameters(z: np.ndarray) -> np.ndarray:
-    return np.stack(list(find_directions.procedural_labels(z).values()), axis=1)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Texture edits
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def decal(case: benchmark_heads.Case) -> heads.Decal:
-    """What is painted on a case's head."""
-    random = np.random.default_rng([case.seed, 7])
-    side = int(random.choice([-1, 1]))
-    kind = case.seed % 3
-    if kind == 0:
-        return decals.sticker_decal("star", (0.050 * side, -0.036), 0.052, random.uniform(-0.4, 0.4))
-    if kind == 1:
-        return decals.text_decal("JAX", (0.0, 0.086), 0.11, random.uniform(-0.1, 0.1))
-    return decals.stripes_decal(3, (0.056 * side, -0.032), rotation=random.uniform(-0.3, 0.3))
-
-
-def case_views(case: benchmark_heads.Case) -> np.ndarray:
-    """[3, 25]: the painted view, within 0.25 rad of the frontal one, and TURN to both sides of it."""
-    yaw = 0.5 * case.yaw
-    return np.asarray(cameras.look_at(np.array([yaw, yaw - TURN, yaw + TURN]), np.full(3, case.pitch)))
-
-
-def texture_case(case: benchmark_heads.Case, generator: Generator, folder: Path) -> tuple[dict[str, Any], list]:
+def texture_case(
+    case: Case, known: Painted, generator: Generator, folder: Path
+) -> tuple[dict[str, Any], list[list[tuple[str, np.ndarray]]]]:
     """Figures of one head by method, and rows for the sheet."""
-    views = case_views(case)
-    p, mark = benchmark_heads.parameters(case), decal(case)
-    size = generator.config.image_resolution
-    plain, truth = (
-        np.stack([np.asarray(_rendered(p, jnp.asarray(view), shown, size)) for view in views])
-        for shown in (decals.empty_decal(), mark)
-    )
+    views, plain, truth = known.cameras, known.plain, known.painted
     inside = np.abs(truth - plain).max(-1) > _CHANGED
     outside = ~np.stack([scipy.ndimage.binary_dilation(mask, iterations=_MARGIN) for mask in inside])
     if (folder / case.name).is_dir():
@@ -268,9 +249,6 @@ def _row(name: str, views: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return [(f"{name}, {label}", view) for label, view in zip(("painted", "-0.3", "+0.3"), views, strict=True)]
 
 
-_rendered = jax.jit(lambda p, camera, mark, size: heads.render(p, camera, size, decals=(mark,)).image, static_argnums=3)
-
-
 def summary(cases: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Means over the heads."""
     methods = next(iter(cases.values()))
@@ -285,29 +263,46 @@ def main() -> None:
     if _PART.value is None:
         raise InputError("--part is missing; choose latent or texture")
     out = Path(os.path.abspath(_OUT.value or Path("out", "benchmark_editing")))
-    (out / "inversions").mkdir(parents=True, exist_ok=True)
     directory = hub.local_directory(_GENERATOR.value)
     generator = load_generator(directory)
-    config = generator.config
     if _PART.value == "latent":
-        found = directions.load_directions(directory / directions.DEFAULT_FILE, config.num_ws, config.w_dim)
-        identity = load_identity_model(_EMBEDDING.value) if _EMBEDDING.value else None
-        rows = latent_part(generator, found, _COUNT.value or 50, _SAMPLES.value, identity)
-        (out / "latent.json").write_text(json.dumps(rows, indent=1) + "\n")
-        for name, row in rows.items():
-            print(name, {key: round(x, 3) if isinstance(x, float) else x for key, x in row.items()})
-        return
+        rows = measure_latent(generator, directory, out)
+    else:
+        rows = measure_texture(generator, out)
+    for name, row in rows.items():
+        print(name, {key: round(x, 3) if isinstance(x, float) else x for key, x in row.items()})
+
+
+def measure_latent(generator: Generator, directory: Path, out: Path) -> dict[str, Any]:
+    """What `--part latent` prints, which it also writes to latent.json."""
+    config = generator.config
+    found = directions.load_directions(directory / directions.DEFAULT_FILE, config.num_ws, config.w_dim)
+    identity = load_identity_model(_EMBEDDING.value) if _EMBEDDING.value else None
+    rows = latent_part(generator, found, _COUNT.value or 50, _SAMPLES.value, identity)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "latent.json").write_text(json.dumps(rows, indent=1) + "\n")
+    return rows
+
+
+def measure_texture(generator: Generator, out: Path) -> dict[str, Any]:
+    """What `--part texture` prints; writes cases.json and sheet.png."""
+    count = _COUNT.value or benchmark_cases.PAINTED
+    if count > benchmark_cases.PAINTED:
+        raise InputError(f"--edited-heads {count}: {benchmark_cases.PAINTED} heads of a split are painted")
+    chosen = benchmark_cases.cases("dev" if _DEV.value else "test", count)
+    heads = benchmark_truth.check(_HEADS_DIR.value, chosen, Painted, generator.config)
+    (out / "inversions").mkdir(parents=True, exist_ok=True)
     path = out / "cases.json"
     done = json.loads(path.read_text()) if path.is_file() else {}
     sheet = []
-    for case in tqdm(benchmark_heads.cases("dev" if _DEV.value else "test", _COUNT.value or 12)):
+    for case in tqdm(chosen):
         if case.name not in done:
-            done[case.name], rows = texture_case(case, generator, out / "inversions")
+            known = benchmark_truth.load(heads, case, Painted)
+            done[case.name], rows = texture_case(case, known, generator, out / "inversions")
             path.write_text(json.dumps(done, indent=1) + "\n")
             sheet = rows if not sheet else [a + b for a, b in zip(sheet, rows, strict=True)]
             images.save_image(out / "sheet.png", images.contact_sheet(sheet, 300 * len(sheet[0])))
-    for method, figures in summary(done).items():
-        print(method, {key: round(value, 2) for key, value in figures.items()})
+    return summary(done)
 
 
 if __name__ == "__main__":

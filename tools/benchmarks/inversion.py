@@ -1,14 +1,18 @@
-"""Compares inversion methods on heads whose other views, depths and visibility are known (tools/benchmarks/heads.py).
+"""Compares inversion methods on heads whose other views, depths and visibility are known.
 
-    python -m tools.benchmarks inversion [--methods w,w_plus,pti,hfgi3d,pmv] [--ablation] [--split dev|test]
-                                        [--heads N] [--seeds N] [--config FILE.py] [--generator DIR] [--lpips DIR]
-                                        [--identity FILE.onnx] [--out DIR] [--force]
+    python -m tools.benchmarks heads --assets DIR --out HEADS           # renders them, once
+    python -m tools.benchmarks inversion --heads_dir HEADS [--methods w,w_plus,pti,hfgi3d,pmv,oracle] [--ablation]
+                                         [--split dev|test] [--heads N] [--seeds N] [--config FILE.py]
+                                         [--generator DIR] [--lpips DIR] [--identity FILE.onnx] [--out DIR] [--force]
 
 All methods run through the same pipeline, by configuration alone, with the true camera and with the same number of
 optimisation steps in all. `w` and `w_plus` spend them all on the latent code, `pti` all that are left after it on
 tuning on the input; `hfgi3d` has the constants of configs/hfgi3d_paper.py. As its rates are for a network of many
 more weights, `hfgi3d_rates` is the same at the rates of `pmv`, which is the default recipe, or that of --config and
 --set: all take its steps and its loss. `--ablation` adds it with one thing changed at a time.
+
+`oracle` says what could be gained at most: after the same latent stage it tunes on all true views, in as many joint
+steps as `pmv`. A method's worth is the share of the gap between `pti` and the oracle that it closes.
 
 With --seeds every inversion is done with as many seeds; figures are means over these, and their spread is given.
 
@@ -19,20 +23,20 @@ continues an interrupted run, more methods or heads can be added, and --force co
 
 from __future__ import annotations
 
-import csv
 import dataclasses
+import functools
 import hashlib
-import io
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -45,16 +49,23 @@ from pmv_jax.config import InversionConfig, load_recipe, override, to_dict
 from pmv_jax.errors import InputError, suggestion
 from pmv_jax.evaluation import comparison
 from pmv_jax.evaluation.identity import IdentityModel, load_identity_model
-from pmv_jax.inversion.pipeline import invert
+from pmv_jax.inversion import tuning
+from pmv_jax.inversion.fit_stage import ViewFit
+from pmv_jax.inversion.pipeline import METHOD, invert
 from pmv_jax.inversion.result import Inversion
+from pmv_jax.inversion.stage import Stage
+from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.models.generator import Generator
 from pmv_jax.models.lpips import Lpips
 from pmv_jax.results.remote import replace_text
-from tools.benchmarks import heads as benchmark_heads
-from tools.benchmarks.heads import Case, Truth
+from tools.benchmarks import cases as benchmark_cases
+from tools.benchmarks import truth as benchmark_truth
+from tools.benchmarks.cases import Case
 from tools.benchmarks.sheet import SHOWN_VIEWS, sheet
+from tools.benchmarks.tables import ORACLE, SINGLE_VIEW, Figures, write_tables
+from tools.benchmarks.truth import Truth
 
-METHODS = ("w", "w_plus", "pti", "hfgi3d", "hfgi3d_rates", "pmv")
+METHODS = ("w", "w_plus", SINGLE_VIEW, "hfgi3d", "hfgi3d_rates", "pmv", ORACLE)
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "expected depth": ("pseudo_views.depth_detail=0",),
     "no pull on depth": ("joint.depth_weight=0",),
@@ -77,13 +88,14 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
 """Overrides of the default recipe. Without pseudo-views it is the method `pti`."""
 
 SHOWN_HEADS = 4
-_FORMAT = 1  # of the cached cases; to be raised when a metric changes
+_FORMAT = 2  # of the cached cases; to be raised when a metric changes
 
 FLAGS = Flags()
+_HEADS_DIR = FLAGS.string("heads_dir", None, "Directory that python -m tools.benchmarks heads made. Required.")
 _METHODS = FLAGS.items("methods", list(METHODS), "Methods to compare, separated by commas.")
 _ABLATION = FLAGS.switch("ablation", False, "Also the default recipe with one thing changed at a time.")
-_SPLIT = FLAGS.choice("split", "dev", list(benchmark_heads.FIRST_SEEDS), "dev: for choices; test: for reporting.")
-_HEADS = FLAGS.integer("heads", benchmark_heads.HEADS, "Number of heads.")
+_SPLIT = FLAGS.choice("split", "dev", list(benchmark_cases.SEEDS), "dev: for choices; test: for reporting.")
+_HEADS = FLAGS.integer("heads", benchmark_cases.HEADS, "Number of heads.")
 _SEEDS = FLAGS.integer("seeds", 1, "Number of seeds for every inversion.", least=1)
 _LPIPS = FLAGS.string("lpips", None, "LPIPS weights, a directory that python -m pmv_jax.convert lpips wrote.")
 _IDENTITY = FLAGS.string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
@@ -123,12 +135,45 @@ def methods(ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
     return {
         "w": override(ours, ("latent.space=w", *only_latent)),
         "w_plus": override(ours, ("latent.space=w_plus", *only_latent)),
-        "pti": override(ours, (f"tuning.steps={total - latent}", "joint.steps=0")),
+        SINGLE_VIEW: override(ours, (f"tuning.steps={total - latent}", "joint.steps=0")),
         "hfgi3d": paper,
         "hfgi3d_rates": override(paper, rates),
         "pmv": ours,
+        ORACLE: override(
+            ours,
+            (
+                "tuning.steps=0",
+                f"pseudo_views.count={len(benchmark_cases.NOVEL_ANGLES)}",
+                "joint.view_weight=1",
+                "joint.depth_weight=0",
+            ),
+        ),
         **{name: override(ours, assignments) for name, assignments in ABLATIONS.items()},
     }
+
+
+def stages(method: str, truth: Truth) -> tuple[Stage, ...]:
+    """What a method consists of: for all but the oracle it is the pipeline's."""
+    if method != ORACLE:
+        return METHOD
+    latent = next(stage for stage in METHOD if stage.name == "latent")
+    return latent, ViewFit(
+        "joint",
+        settings=lambda recipe: recipe.joint,
+        plan=tuning.joint_plan,
+        views=lambda draft: true_views(truth),
+        hand_on=tuning.hand_on,
+    )
+
+
+def true_views(truth: Truth) -> Views:
+    """All views as they are, each pixel of weight 1."""
+    return Views(
+        jnp.asarray(truth.cameras),
+        jnp.asarray(truth.image),
+        jnp.ones(truth.mask.shape),
+        jnp.zeros(truth.coarse_z_depth.shape),  # which `joint.depth_weight` 0 leaves alone
+    )
 
 
 def choose(names: Sequence[str], ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
@@ -153,15 +198,6 @@ def score(
     return comparison.compare(inversion, truth.reference, lpips, identity)
 
 
-def means(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Column by column, over the heads where there is a value; NaN where there is none."""
-    values = {name: np.array([score[name] for score in scores]) for name in scores[0]}
-    return {
-        name: float(np.nanmean(column)) if not np.isnan(column).all() else float("nan")
-        for name, column in values.items()
-    }
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # One head, one method: computed once, kept on disk
 # ---------------------------------------------------------------------------------------------------------------------
@@ -172,12 +208,14 @@ class Bench:
     """What all cases share.
 
     Attributes:
+      heads: where the truth is read from.
       folder: where computed cases are kept.
       generator: to invert with.
       lpips, identity: networks of metrics; None leaves these out.
       fingerprint: of the generator and these networks.
     """
 
+    heads: Path
     folder: Path
     generator: Generator
     lpips: Lpips | None
@@ -185,8 +223,11 @@ class Bench:
     fingerprint: str
 
     def truth(self, case: Case) -> Truth:
-        config = self.generator.config
-        return benchmark_heads.truth(case, config.image_resolution, config.rendering.neural_resolution)
+        return _loaded(self.heads, case)
+
+    def described(self, case: Case) -> dict[str, Any]:
+        """What the figures of a case depend on: its numbers and its pictures."""
+        return {**vars(case), "file": benchmark_truth.digest(self.heads, case)}
 
     def run(self, case: Case, method: str, config: InversionConfig) -> dict[str, float]:
         """Figures of a case, read if they are there; `seconds` is what its stages took, compilation included.
@@ -194,7 +235,12 @@ class Bench:
         Leaves the renderings of SHOWN_VIEWS beside them, side by side in a PNG.
         """
         path = self.path(case, method, config.seed)
-        request = {"format": _FORMAT, "networks": self.fingerprint, "case": vars(case), "config": to_dict(config)}
+        request = {
+            "format": _FORMAT,
+            "networks": self.fingerprint,
+            "case": self.described(case),
+            "config": to_dict(config),
+        }
         request = json.loads(json.dumps(request))
         found = _read(path)
         if found is not None and found["request"] == request and self.strip(case, method, config.seed).is_file():
@@ -204,7 +250,10 @@ class Bench:
             latent = self.latent(case, config)
             if latent.is_dir():
                 shutil.copytree(latent, Path(state, "latent"))
-            inversion = invert(truth.image[0], truth.cameras[0], self.generator, config, state_directory=state)
+            method_stages = stages(method, truth)
+            inversion = invert(
+                truth.image[0], truth.cameras[0], self.generator, config, state_directory=state, method=method_stages
+            )
             if not latent.is_dir() and Path(state, "latent").is_dir():
                 Path(state, "latent").rename(latent)
         seconds = sum(stage.seconds for stage in inversion.stages)
@@ -221,11 +270,16 @@ class Bench:
     def latent(self, case: Case, config: InversionConfig) -> Path:
         """Where the result of stage 1 is kept, for the other methods that have the same."""
         settings = map(to_dict, (config.loss, config.latent, config.weights))
-        request = json.dumps([self.fingerprint, vars(case), config.seed, *settings])
+        request = json.dumps([self.fingerprint, self.described(case), config.seed, *settings])
         return self.folder / f"{case.name}_latent_{hashlib.sha256(request.encode()).hexdigest()[:12]}"
 
     def strip(self, case: Case, method: str, seed: int) -> Path:
         return self.path(case, method, seed).with_suffix(".png")
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(heads: Path, case: Case) -> Truth:
+    return benchmark_truth.load(heads, case, Truth)
 
 
 def fingerprint(generator: Generator, lpips: Lpips | None, identity: Path | None) -> str:
@@ -249,78 +303,6 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Tables and pictures
-# ---------------------------------------------------------------------------------------------------------------------
-
-Figures = dict[str, dict[Case, dict[str, float]]]  # method -> case -> column -> value
-
-
-def spread(by_seed: Sequence[Figures]) -> dict[str, float]:
-    """Standard deviation over seeds of the mean PSNR of novel views, for each method."""
-    mean = lambda cases: means(list(cases.values()))["novel_psnr"]  # noqa: E731
-    return {m: float(np.std([mean(figures[m]) for figures in by_seed], ddof=1)) for m in by_seed[0]}
-
-
-def _worse(cases: Mapping[Case, Mapping[str, float]], than: Mapping[Case, Mapping[str, float]]) -> int:
-    return sum(f["novel_psnr"] < than[case]["novel_psnr"] for case, f in cases.items())
-
-
-def write_tables(out: Path, by_seed: Sequence[Figures], split: str, perceptual: str) -> str:
-    """table.md, table.csv and cases.csv; returns the text of the first.
-
-    Args:
-      by_seed: figures of each seed.
-      perceptual: term of the loss that the methods were fitted with.
-    """
-    figures = {m: {case: means([f[m][case] for f in by_seed]) for case in cases} for m, cases in by_seed[0].items()}
-    rows = {method: means(list(cases.values())) for method, cases in figures.items()}
-    heads = {method: len(cases) for method, cases in figures.items()}
-    shown = [name for name in next(iter(rows.values())) if any(not np.isnan(row[name]) for row in rows.values())]
-    table = comparison.markdown({m: {name: row[name] for name in shown} for m, row in rows.items()}, first="method")
-    left_out = [name for name in comparison.COLUMNS if name not in shown]
-    lines = [f"Means over heads ({max(heads.values())}) of the split `{split}` on {jax.devices()[0].device_kind}.", ""]
-    lines += [table]
-    lines += [f"- {name.replace('_', ' ')}: {comparison.COLUMNS[name]}" for name in shown if name in comparison.COLUMNS]
-    lines += [f"- perceptual term of the loss that was fitted: {perceptual}"]
-    lines += ["- seconds: of all stages, compilation included where a program came first"]
-    if "pti" in figures and len(figures) > 1:
-        worse = ", ".join(f"{m} {_worse(cases, figures['pti'])}" for m, cases in figures.items() if m != "pti")
-        lines += [f"- heads with a novel psnr below that of pti: {worse}"]
-    if len(by_seed) > 1:
-        deviations = ", ".join(f"{method} {value:.3f}" for method, value in spread(by_seed).items())
-        lines += [f"- standard deviation of the mean novel psnr over {len(by_seed)} seeds, dB: {deviations}"]
-    lines += [f"- left out: {', '.join(name.replace('_', ' ') for name in left_out)}"] if left_out else []
-    text = "\n".join(lines) + "\n"
-    replace_text(out / "table.md", text)
-    replace_text(out / "table.csv", _csv([{"method": m, "heads": heads[m], **row} for m, row in rows.items()]))
-    described = [
-        {
-            "method": method,
-            "case": case.name,
-            "outfit": " ".join(case.outfit),
-            "yaw": case.yaw,
-            "pitch": case.pitch,
-            **f,
-        }
-        for method, cases in figures.items()
-        for case, f in cases.items()
-    ]
-    replace_text(out / "cases.csv", _csv(described))
-    return text
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Values with six digits; empty where there is none."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows[0])
-    for row in rows:
-        cells = [f"{value:.6g}" if isinstance(value, float) else value for value in row.values()]
-        writer.writerow("" if cell == "nan" else cell for cell in cells)
-    return text.getvalue()
-
-
 def check_folder(out: Path) -> None:
     """Refuses an output directory that holds something else than a benchmark. Creates nothing.
 
@@ -335,19 +317,20 @@ def check_folder(out: Path) -> None:
 def main() -> None:
     names = list(dict.fromkeys([*_METHODS.value, *(["pmv", *ABLATIONS] if _ABLATION.value else [])]))
     chosen = choose(names, recipe(_CONFIG.value, _SET.value))
-    cases = benchmark_heads.cases(_SPLIT.value, _HEADS.value)
+    cases = benchmark_cases.cases(_SPLIT.value, _HEADS.value)
     out = Path(os.path.abspath(_OUT.value or Path("out", f"benchmark_{_SPLIT.value}")))
     check_folder(out)
     lpips = None if _LPIPS.value is None else lpips_weights.load(_LPIPS.value)
     identity = None if _IDENTITY.value is None else load_identity_model(_IDENTITY.value)
     generator = load_generator(_GENERATOR.value)
+    heads = benchmark_truth.check(_HEADS_DIR.value, cases, Truth, generator.config)
     networks = fingerprint(generator, lpips, None if _IDENTITY.value is None else Path(_IDENTITY.value))
 
     comparison.warn_of_missing(lpips, identity)
     if _FORCE.value:
         shutil.rmtree(out / "cases", ignore_errors=True)
     (out / "cases").mkdir(parents=True, exist_ok=True)
-    bench = Bench(out / "cases", generator, lpips, identity, networks)
+    bench = Bench(heads, out / "cases", generator, lpips, identity, networks)
     by_seed: list[Figures] = [{name: {} for name in chosen} for _ in range(_SEEDS.value)]
     bar = tqdm([(case, name, k) for case in cases for name in chosen for k in range(_SEEDS.value)], unit="inversion")
     for case, name, k in bar:

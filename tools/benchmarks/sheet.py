@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pmv_jax import images
-from tools.benchmarks import heads as benchmark_heads
-from tools.benchmarks.heads import Case
+from tools.benchmarks.cases import NOVEL_ANGLES, Case
 
 if TYPE_CHECKING:
     from tools.benchmarks.inversion import Bench
@@ -28,7 +27,7 @@ def sheet(bench: Bench, cases: Sequence[Case], methods: Sequence[str], seed: int
     for case in cases:
         truth = bench.truth(case)
         true = truth.image[list(SHOWN_VIEWS)]
-        angles = [(case.yaw, case.pitch), *benchmark_heads.NOVEL_ANGLES]
+        angles = [(case.yaw, case.pitch), *NOVEL_ANGLES]
         labels = [f"{angles[view][0]:+.2f} {angles[view][1]:+.2f}" for view in SHOWN_VIEWS]
         labels[0] = f"input {labels[0]}"
         seen = truth.visible[list(SHOWN_VIEWS)][..., None]

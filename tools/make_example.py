@@ -1,8 +1,8 @@
-"""Makes the example pictures in `weights/demo`: a real portrait, and a procedural head with tattoos and its true views.
+"""Makes the example pictures in `weights/demo`: a real portrait, and a rendered head with tattoos and its true views.
 
-    python -m tools.signed_distance_heads.example [--out DIR]        # default: weights/demo
+    python -m tools.make_example --assets DIR [--out DIR]        # default: weights/demo
 
-Needs scikit-image, which `pip install '.[test]'` brings.
+The assets are found by --assets or PMV_HEADS_ASSETS (tools/heads/README.md says how to make them).
 
 The portrait is NASA's of the astronaut Eileen Collins, in the public domain, as scikit-image carries it. It is cropped
 as EG3D crops FFHQ: the similarity that takes four landmarks nearest to their places in a frontal crop.
@@ -10,12 +10,10 @@ as EG3D crops FFHQ: the similarity that takes four landmarks nearest to their pl
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
@@ -23,9 +21,15 @@ from PIL import Image
 from pmv_jax import cameras, images
 from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
-from tools.signed_distance_heads import decals, heads
+from tools.heads import latent
+from tools.heads.assets import assets_directory
+from tools.heads.head import Studio
+from tools.heads.outfit import Decal, Outfit
+from tools.heads.rendering import render
+from tools.training import backdrop
 
 FLAGS = Flags()
+_ASSETS = FLAGS.string("assets", None, "Directory of the assets. Default: PMV_HEADS_ASSETS.")
 _OUT = FLAGS.out(default="weights/demo")
 
 CROP_SIZE = 512
@@ -44,8 +48,22 @@ PORTRAIT_LANDMARKS = {
 }
 """Where `skimage.data.astronaut()` has them, found by eye: irises, tip, and the middle of the mouth."""
 
-HEAD_SIZE = 128
+HEAD_SIZE = 256
 INPUT_YAW, SHEET_YAWS = 0.3, (-0.3, 0.0, 0.3, 0.6)
+HEAD = (40_000, 0)  # seed and number, of no training and no benchmark
+CHANGES = {
+    ("hair", "fringe"): -1.0,
+    ("hair", "length"): -0.5,
+    ("beard", "fullness"): -1.0,
+    ("expression", "smile"): 0.8,
+}
+TATTOOS = (
+    Decal("freckles", -0.45, -0.45, 0.3, 0.0, (0.45, 0.24, 0.15), seed=1),
+    Decal("freckles", 0.0, -0.35, 0.3, 0.0, (0.45, 0.24, 0.15), seed=2),
+    Decal("stripes", 0.58, -0.5, 0.30, 0.1, (0.72, 0.07, 0.08)),
+    Decal("text", 0.0, 0.55, 0.30, 0.0, (0.08, 0.18, 0.62), word="LOVE"),
+)
+BACKDROP = (0.6, 0.5, -0.3, 0.4, 0.3, 0.0)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -83,25 +101,33 @@ def portrait() -> Image.Image:
     return align(Image.fromarray(data.astronaut()), PORTRAIT_LANDMARKS)
 
 
-def tattooed_head() -> tuple[jax.Array, heads.Decals]:
-    """Parameters and decals of the example head."""
-    features = {"skin_tone": 0.6, "smile": 0.8, "hair_colour": -0.8, "hair_length": -0.6, "cloth_green": 1.0}
-    features |= {"age": -1.0, "beard": -1.0, "eye_colour": 1.5, "backdrop_lightness": 0.5, "hair_volume": -0.5}
-    p = jnp.array([features.get(name, 0.0) for name in heads.PARAMETERS])
-    return heads.normalise(p), (decals.freckles_decal(), decals.stripes_decal(), decals.text_decal("LOVE"))
+def head() -> np.ndarray:
+    """p [128] of the example head, of unit root mean square as all heads of the training."""
+    p = latent.sample(*HEAD)
+    for name, value in CHANGES.items():
+        p[latent.index(*name)] = value
+    return p / np.sqrt(np.mean(p * p))
+
+
+def views(studio: Studio) -> list[np.ndarray]:
+    """The example head from SHEET_YAWS, [N, N, 3] in [-1, 1] each."""
+    scene, pictures = studio.head(head(), Outfit(decals=TATTOOS)), []
+    for yaw in SHEET_YAWS:
+        camera = cameras.look_at(yaw, 0.0)
+        view = render(scene, np.asarray(camera), HEAD_SIZE)
+        behind = np.asarray(backdrop.picture(jnp.asarray(BACKDROP), camera, HEAD_SIZE))
+        pictures.append(2 * backdrop.put_behind(view.rgb, view.mask, behind) - 1)
+    return pictures
 
 
 @command(FLAGS)
 def main() -> None:
     out = Path(_OUT.value or "weights/demo")
+    made = views(Studio.load(assets_directory(_ASSETS.value)))
     out.mkdir(parents=True, exist_ok=True)
     portrait().save(out / "portrait.png", optimize=True)
-
-    p, marks = tattooed_head()
-    render = jax.jit(functools.partial(heads.render, resolution=HEAD_SIZE))
-    views = [np.asarray(render(p, cameras.look_at(yaw, 0.0), decals=marks).image) for yaw in SHEET_YAWS]
-    images.save_image(out / "tattoo_head.png", views[SHEET_YAWS.index(INPUT_YAW)])
-    images.save_image(out / "tattoo_head_views.png", np.concatenate(views, axis=1))
+    images.save_image(out / "tattoo_head.png", made[SHEET_YAWS.index(INPUT_YAW)])
+    images.save_image(out / "tattoo_head_views.png", np.concatenate(made, axis=1))
     camera = [round(float(value), 8) for value in cameras.look_at(INPUT_YAW, 0.0)]
     (out / "tattoo_head_camera.json").write_text(json.dumps({"camera": camera}) + "\n")
 
