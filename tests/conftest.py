@@ -1,25 +1,52 @@
-"""Fixtures for all tests, and how they share what is compiled and let go of memory."""
+"""How tests compile, share what is compiled, and let go of memory."""
 
-import contextlib
 import gc
+import importlib.util
+import mmap
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
+LARGEST_PROCESS = 1.5e9  # bytes; files of tests share programs below it
+# On a CPU, XLA takes more than half of its time over code for fused operations that a test runs once or twice.
+SIMPLER_CODE = "xla_cpu_use_fusion_emitters"
+
 
 def pytest_configure(config):
-    """One folder of compiled programs for all workers of a run, the processes they start, and later runs."""
+    """How this process, other workers, and processes that tests start compile; JAX is not imported yet."""
     if hasattr(config, "cache"):  # unless pytest is told to keep none
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("compiled")))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    if "not slow" in config.option.markexpr and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+        if knows_xla_flag(SIMPLER_CODE):
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{SIMPLER_CODE}=false"
+
+
+def knows_xla_flag(name: str) -> bool:
+    """Whether the installed XLA has a flag; one that it does not know ends the process."""
+    folder = Path(importlib.util.find_spec("jaxlib").origin).parent
+    for path in folder.glob("libjax_common.*"):
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
+            return library.find(name.encode()) >= 0
+    return False
+
+
+def resident() -> float:
+    """Bytes of memory that this process occupies; endless where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return float("inf")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def let_go_of_programs():
     """JAX keeps every program it has compiled: with one worker these grew to gigabytes over the whole suite."""
     yield
-    if "jax" in sys.modules:
+    if "jax" in sys.modules and resident() > LARGEST_PROCESS:
         import jax
 
         from pmv_jax.commandline import heap
@@ -27,12 +54,3 @@ def let_go_of_programs():
         jax.clear_caches()
         gc.collect()
         heap.give_back()
-
-
-@pytest.fixture
-def quick_compilation(request):
-    """Unless the test is slow, compiles with few optimisations: small programs that run once are done sooner so."""
-    from tests import compilation
-
-    with contextlib.nullcontext() if request.node.get_closest_marker("slow") else compilation.quick():
-        yield

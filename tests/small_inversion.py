@@ -47,6 +47,7 @@ RECIPE = InversionConfig(
     pseudo_views=PseudoViewConfig(count=3),
     joint=JointConfig(steps=4),
 )
+SMALL_SEARCH = ("camera.heads=4", "camera.refine_heads=4", "camera.resolution=16")  # settings
 
 
 def make() -> Inversion:
@@ -76,12 +77,14 @@ def a_code(seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).standard_normal((CONFIG.num_ws, CONFIG.w_dim)), jnp.float32)
 
 
-def three_views(seed: int = 0) -> Views:
-    """Three cameras with random pictures and weights."""
+def four_views(seed: int = 0) -> Views:
+    """Four cameras with random pictures and weights, and distances of zero: of the shapes that RECIPE's stages fit."""
     random = np.random.default_rng(seed)
-    cameras = look_at(jnp.array([0.0, 0.3, -0.2]), jnp.array([0.0, 0.1, -0.1]))
-    images = random.uniform(-1, 1, (3, SIZE, SIZE, 3)).astype(np.float32)
-    return Views(cameras, jnp.asarray(images), jnp.asarray(random.uniform(0, 1, (3, SIZE, SIZE)), jnp.float32))
+    cameras = look_at(jnp.array([0.0, 0.3, -0.2, 0.1]), jnp.array([0.0, 0.1, -0.1, 0.2]))
+    images = random.uniform(-1, 1, (4, SIZE, SIZE, 3)).astype(np.float32)
+    weights = random.uniform(0, 1, (4, SIZE, SIZE)).astype(np.float32)
+    raw = CONFIG.rendering.neural_resolution
+    return Views(cameras, jnp.asarray(images), jnp.asarray(weights), jnp.zeros((4, raw, raw)))
 
 
 def views_of(network: Generator, code: jax.Array, cameras: jax.Array) -> dict[str, np.ndarray]:

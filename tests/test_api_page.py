@@ -47,7 +47,7 @@ def check(names: dict[str, object]) -> None:
     assert Path("depth.png").is_file() and Path("sheet.png").is_file()
 
 
-def test_every_line_runs(monkeypatch, tmp_path, quick_compilation):
+def test_every_line_runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pmv_jax, "load_generator", small_inversion.generator)
     monkeypatch.setattr(pmv_jax, "invert", small_invert)

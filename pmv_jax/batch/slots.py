@@ -93,20 +93,21 @@ class Batch:
 
     def _call(self, program: StageProgram, slots: list[int]) -> dict[int, tuple[FitState, Array]]:
         """State and losses after a chunk, for the given slots, all of this program."""
-        inputs = {}
+        inputs, devices = {}, list(self._mesh.devices)
         for slot in slots:
             run = self.runs[slot]
-            inputs[slot] = slot_inputs(run.stage, run.state, run.key, run.chunk)
+            given = slot_inputs(run.stage, run.state, run.key, run.chunk)
+            # All of it stays there, and not what JAX happens to keep there: each mixture would compile `_stack` anew.
+            inputs[slot] = jax.device_put(given, devices[slot // self.size])
             run.state = None  # its memory is needed
         state, (own, key, steps) = next(iter(inputs.values()))
         idle = state, (own, key, jnp.zeros_like(steps))
-        devices = list(self._mesh.devices)
         stacks = []
         for index, device in enumerate(devices):
             places = range(index * self.size, (index + 1) * self.size)
             filler = jax.device_put(idle, device) if not all(place in inputs for place in places) else None
             stacks.append(_stack([inputs.get(place, filler) for place in places]))
-        del inputs, idle, state
+        del inputs, idle, state, given
         if program not in self._networks:
             self._networks[program] = self._replicate(program.network())
         sharding = NamedSharding(self._mesh, PartitionSpec("image"))

@@ -22,8 +22,6 @@ from pmv_jax.inversion.image_run import ImageRun
 from tests import small_inversion
 from tests.small_inversion import RECIPE, SIZE
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ROOT = Path(__file__).parents[2]
 LONGER = dataclasses.replace(RECIPE, latent=LatentConfig(steps=7), seed=5)
 CAMERA = look_at(0.2, 0.1)

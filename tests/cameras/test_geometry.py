@@ -7,8 +7,6 @@ import pytest
 
 from pmv_jax import cameras
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 COUNT = 256
 
 # Compiled as a whole: operation by operation these tests would take longer.

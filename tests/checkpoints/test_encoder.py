@@ -13,7 +13,6 @@ from tests.small_inversion import CONFIG as GENERATOR
 CONFIG = EncoderConfig(
     resolution=32, widths=(4, 4, 4, 4, 4), blocks=(0, 0, 0, 0, 0), hidden_features=4, code_dim=8, code_space="z"
 )
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from pmv_jax.errors import InputError
 from pmv_jax.inversion.result import load_inversion
 from tests import command, small_inversion
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SIZE = small_inversion.SIZE
 
 

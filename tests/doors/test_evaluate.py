@@ -68,7 +68,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, arguments, message):
     assert sorted(folder.rglob("*")) == before
 
 
-def test_an_inversion_agrees_with_its_own_renderings(tmp_path, quick_compilation):
+def test_an_inversion_agrees_with_its_own_renderings(tmp_path):
     """Saved, with views that it rendered itself: equal but for the rounding, to 8 bits and by
     another compilation of so rough a network."""
     inversion = small_inversion.make()

@@ -6,7 +6,6 @@ import resource
 import signal
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,10 +15,7 @@ from pmv_jax.checkpoints.orbax import save_generator
 from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commands.invert import main
 from pmv_jax.faces import detection
-from pmv_jax.models.generator import initialise
-from tests import command, compilation, small_inversion
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from tests import command, small_inversion
 
 
 def invert(folder: Path, *arguments: object) -> command.Done:
@@ -109,8 +105,8 @@ def test_help(tmp_path):
 # ---------------------------------------------------------------------------------------------------------------------
 
 SHORT = (
-    "latent.steps=4", "tuning.steps=4", "joint.steps=4", "pseudo_views.count=2",
-    "camera.heads=4", "camera.refine_heads=4", "camera.resolution=16", "loss.perceptual=none",
+    "latent.steps=4", "tuning.steps=4", "joint.steps=4", "pseudo_views.count=3",
+    *small_inversion.SMALL_SEARCH, "loss.perceptual=none",
 )  # fmt: skip
 FILES = (
     "input.png reconstruction.png views.png orbit.mp4 depth.png depth.npy report.html config.json metrics.json "
@@ -125,9 +121,8 @@ def studio(tmp_path_factory):
     y, x = np.mgrid[0:80, 0:96] / 80
     pixels = 127 + 120 * np.sin(np.stack([6 * x, 5 * y, 4 * x * y], -1))
     Image.fromarray(pixels.astype(np.uint8)).save(folder / "me.png")
-    save_generator(folder / "generator", initialise(small_inversion.CONFIG, jax.random.key(0)), provenance={})
-    with compilation.quick():
-        done = short_invert(folder, "first")
+    save_generator(folder / "generator", small_inversion.generator(), provenance={})
+    done = short_invert(folder, "first")
     assert done.returncode == 0, done.stderr
     (folder / "first.log").write_text(done.stdout + done.stderr)
     return folder
@@ -154,7 +149,7 @@ def test_result_is_complete(studio):
     assert names == {*FILES.split(), "pseudo_views"}
     assert not (studio / "first.partial").exists()
     figures = json.loads((result / "metrics.json").read_text())
-    assert figures["psnr"] > 5 and figures["seed"] == 3 and len(figures["camera"]) == 25
+    assert figures["psnr"] > 3 and figures["seed"] == 3 and len(figures["camera"]) == 25
     assert {"latent", "tuning", "joint"} <= {stage["name"] for stage in figures["stages"]}
     assert all(stage["loss_last"] is not None for stage in figures["stages"])
     assert json.loads((result / "config.json").read_text())["latent"]["steps"] == 4

@@ -319,7 +319,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, arguments, message):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_command(tmp_path, quick_compilation):
+def test_command(tmp_path):
     small_inversion.make().save(tmp_path / "result")
     done = mesh_command(tmp_path, "--inversion result --out sub/head.glb --resolution 32 --backdrop --texture 128")
     assert done.returncode == 0, done.stderr
@@ -342,7 +342,7 @@ def test_mrc_without_its_library_is_refused(tmp_path, monkeypatch):
     assert done.returncode == 2 and "pip install 'pmv_jax[mrc]'" in done.stderr
 
 
-def test_command_without_a_surface_leaves_nothing(tmp_path, quick_compilation):
+def test_command_without_a_surface_leaves_nothing(tmp_path):
     small_inversion.make().save(tmp_path / "result")
     done = mesh_command(tmp_path, "--inversion result --out none.glb --resolution 32 --level 1e9")
     assert done.returncode == 2 and "the density reaches 1e+09 nowhere" in done.stderr

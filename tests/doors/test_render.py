@@ -12,8 +12,6 @@ from pmv_jax.cameras import paths as camera_paths
 from pmv_jax.commands.render import main
 from tests import command, small_inversion
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def render(folder: Path, arguments: str) -> command.Done:
     return command.run(main, folder, *arguments.split())

@@ -7,8 +7,6 @@ from pmv_jax.commands.splat import main
 from tests import command, small_inversion
 from tests.splats.test_splats import read_ply
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

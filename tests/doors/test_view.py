@@ -74,7 +74,7 @@ def test_an_edits_result_knows_what_it_was_before(result, tmp_path):
 
 def start(cwd: Path, arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "pmv_jax.view", *arguments.split()]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -132,9 +132,6 @@ def page(result):
     if BROWSER is None or DRIVER is None:
         pytest.skip("no chromium and chromedriver on this machine")
     webdriver = pytest.importorskip("selenium.webdriver")
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", True)
     head = load_subject(result, str(result.parent / "edits.npz"))
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
@@ -148,7 +145,6 @@ def page(result):
         driver.get(f"http://127.0.0.1:{server.get_port()}")
         yield server, driver, downloads, renderer
         driver.quit()
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def wait_for(condition, seconds=60):

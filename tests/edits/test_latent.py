@@ -10,7 +10,7 @@ from pmv_jax.edits.directions import Direction
 from tests import small_inversion
 
 
-def test_positions_count_standard_deviations(quick_compilation):
+def test_positions_count_standard_deviations():
     inversion = small_inversion.make()
     generator = inversion.generator
     codes = np.asarray(latent._random_codes(generator), np.float64)

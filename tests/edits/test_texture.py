@@ -84,7 +84,7 @@ def test_painting_is_carried_over_a_plane_as_geometry_says():
     assert np.asarray(unsure).max() < 1e-6
 
 
-def test_painting_changes_what_was_painted_and_holds_the_rest(quick_compilation, tmp_path):
+def test_painting_changes_what_was_painted_and_holds_the_rest(tmp_path):
     inversion = small_inversion.make()
     size = small_inversion.SIZE
     shown = np.clip(inversion.render(inversion.camera[None])["image"][0], -1, 1)
@@ -119,7 +119,7 @@ def test_painting_changes_what_was_painted_and_holds_the_rest(quick_compilation,
     np.testing.assert_allclose(again, new, atol=1e-5)
 
 
-def test_plane_map_is_added_to_the_planes(quick_compilation):
+def test_plane_map_is_added_to_the_planes():
     inversion = small_inversion.make()
     ws = jnp.asarray(inversion.ws)
     before = inversion.generator.planes(ws)

@@ -19,8 +19,6 @@ from pmv_jax.models.generator import initialise
 from tests.extending.polish import POLISHED
 from tests.small_inversion import CAMERA, CONFIG, RECIPE, SIZE, generator, picture
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "extending.md"
 
@@ -44,9 +42,10 @@ def test_a_loss_of_ones_own(monkeypatch, tmp_path):
     terms = losses.terms(image, target, loss, network=network)
     assert float(terms.watched()) == float(terms.perceptual) > 0
     np.testing.assert_allclose(terms.total(loss), terms.l2 + terms.perceptual, rtol=1e-6)
-    recipe = dataclasses.replace(RECIPE, loss=loss)
+    recipe = dataclasses.replace(override(RECIPE, ["tuning.steps=0", "joint.steps=0"]), loss=loss)
     inversion = pmv_jax.invert(target, CAMERA, generator(), recipe)
-    assert all(stage.loss_last < stage.loss_first for stage in inversion.stages[:1])
+    (stage,) = inversion.stages
+    assert stage.loss_last < stage.loss_first
     inversion.save(tmp_path / "saved")
     assert load_inversion(tmp_path / "saved").config.loss == loss
     # Where nobody has registered it, the result is still a head.
@@ -82,7 +81,7 @@ def test_a_generator_class_of_ones_own(monkeypatch, tmp_path):
     assert json.loads((tmp_path / "generator" / "generator.json").read_text())["config"]["architecture"] == "bilinear"
     loaded = load_generator(tmp_path / "generator")
     chex.assert_trees_all_equal(loaded.variables, ours.variables)
-    inversion = pmv_jax.invert(picture(), CAMERA, loaded, override(RECIPE, ["weights.rank=1"]))
+    inversion = pmv_jax.invert(picture(), CAMERA, loaded, override(RECIPE, ["weights.rank=1", "joint.steps=0"]))
     rendered = inversion.render(np.asarray(CAMERA)[None])
     enlarged = jax.image.resize(rendered["image_raw"], (1, SIZE, SIZE, 3), "bilinear")
     np.testing.assert_allclose(rendered["image"], enlarged, atol=1e-5)

@@ -12,8 +12,6 @@ import pytest
 
 from pmv_jax.inversion import adam_loop
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ADAM = optax.adam(0.1)
 STEPS = 18  # no more than adam_loop.CHUNK
 

@@ -1,5 +1,7 @@
 """The camera that landmarks tell, in the search: where it starts, and how far the generator can take it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,39 +10,21 @@ import pytest
 from pmv_jax import cameras
 from pmv_jax.cameras import poses
 from pmv_jax.cameras.files import find_problem
-from pmv_jax.config import (
-    BackboneConfig,
-    CameraSearchConfig,
-    DecoderConfig,
-    GeneratorConfig,
-    InversionConfig,
-    RenderingConfig,
-    SuperresolutionConfig,
-    override,
-)
+from pmv_jax.config import CameraSearchConfig, InversionConfig, override
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.inversion import camera as camera_search
 from pmv_jax.inversion.pipeline import invert, search_camera
 from pmv_jax.models import encoder as encoders
 from pmv_jax.models.encoder import POSE_UNITS, Encoder
-from pmv_jax.models.generator import initialise
+from tests import small_inversion
+from tests.small_inversion import CONFIG as TINY
 
-TINY = GeneratorConfig(
-    z_dim=8,
-    w_dim=8,
-    image_resolution=32,
-    backbone=BackboneConfig(plane_resolution=16, plane_channels=4, channel_base=128, channel_max=8),
-    decoder=DecoderConfig(hidden_features=8, output_features=4),
-    rendering=RenderingConfig(neural_resolution=16, coarse_samples=6, fine_samples=6),
-    superresolution=SuperresolutionConfig(input_resolution=16, block_channels=(4, 4), block_upsamples=(False, True)),
-)
-CHEAP = {"heads": 4, "refine_heads": 4, "resolution": 16}
 GUESS = np.asarray(cameras.rolled(cameras.look_at(0.4, -0.2), 0.1))
 
 
 @pytest.fixture(scope="module")
 def generator():
-    return initialise(TINY, jax.random.key(0))
+    return small_inversion.generator()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +33,8 @@ def image(generator):
 
 
 def recipe(**settings) -> InversionConfig:
-    return InversionConfig(camera=CameraSearchConfig(**{**CHEAP, **settings}))
+    search = override(InversionConfig(), small_inversion.SMALL_SEARCH).camera
+    return InversionConfig(camera=dataclasses.replace(search, **settings))
 
 
 def test_around_a_guess_is_that_camera():
@@ -69,7 +54,6 @@ def test_guess_without_refinement_is_kept(generator, image):
     np.testing.assert_allclose(search_camera(image, generator, recipe(refine_steps=0), GUESS), GUESS, atol=1e-5)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_guess_holds_the_refinement(generator, image):
     """Nothing that is drawn is further away than the widths say, 0.05 times sqrt(3), and the answer hardly is."""
     found = search_camera(image, generator, recipe(), GUESS)
@@ -101,7 +85,6 @@ def test_features_ignore_light_and_complexion():
     assert np.abs(plain - camera_search._features(image[:, ::-1])).max() > 0.2
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_what_is_made_up_says_nothing_of_the_camera(generator, image):
     """Whatever stands in the lower half, the camera is the same; and what is believed there matters."""
     believed = np.ones((32, 32), np.float32)
@@ -113,7 +96,6 @@ def test_what_is_made_up_says_nothing_of_the_camera(generator, image):
     assert np.abs(search_camera(image, generator, recipe()) - search_camera(other, generator, recipe())).max() > 1e-3
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_an_answer_narrows_the_estimate_and_goes_all_around():
     """Yaws near pi and -pi are the same direction; their mean is not 0."""
     random = np.random.default_rng(0)

@@ -11,8 +11,6 @@ from pmv_jax.inversion import losses
 from pmv_jax.inversion.losses import image_loss
 from tests.small_inversion import SIZE, picture
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 loss = jax.jit(image_loss, static_argnums=2)
 
 

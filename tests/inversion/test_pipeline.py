@@ -19,8 +19,6 @@ from tests import small_inversion
 from tests.small_inversion import CAMERA, SIZE, generator, picture
 from tests.small_inversion import CONFIG as TINY
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RECIPE = dataclasses.replace(small_inversion.RECIPE, tuning=TuningConfig(steps=4))
 
 
@@ -268,7 +266,7 @@ def test_inversion_without_a_camera_finds_one():
 
 @pytest.mark.parametrize("rate", [0.0, 0.01])
 def test_an_estimated_camera_is_refined_with_the_code(rate):
-    recipe = override(RECIPE, (f"latent.camera_rate={rate}", "camera.heads=16", "camera.refine_heads=8"))
+    recipe = override(RECIPE, (f"latent.camera_rate={rate}", *small_inversion.SMALL_SEARCH))
     found = pipeline.search_camera(picture(), generator(), recipe)
     ours = invert(recipe, camera=None)
     assert np.array_equal(ours.camera, found) == (rate == 0)

@@ -17,8 +17,6 @@ from tests.small_inversion import CONFIG as TINY
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_soften_erodes_and_blurs_inwards():
     mask = np.float32(ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(64, 64)), 5) > 0)

@@ -8,14 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pmv_jax import cameras
-from pmv_jax.config import InversionConfig, WeightsConfig
+from pmv_jax.config import WeightsConfig
 from pmv_jax.errors import InputError
 from pmv_jax.inversion import tuned_weights, view_fitting
 from pmv_jax.inversion.result import load_inversion
 from tests import small_inversion
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 TUNED = ("['backbone']['synthesis']", "['decoder']", "['superresolution']")  # by a change of low rank
 RANK = WeightsConfig(rank=1)
@@ -39,11 +36,10 @@ def test_at_first_the_generator_is_the_untuned_one(untuned, config):
 @pytest.mark.parametrize(("config", "moving"), [(WeightsConfig(), ("['backbone']", *TUNED)), (RANK, TUNED)])
 def test_weights_move_and_the_mapping_network_stays(untuned, config, moving):
     tuned, ws = tuned_weights.start(untuned.params, config), small_inversion.make().ws
-    size, plan = small_inversion.SIZE, view_fitting.plan(3, weights_rate=1e-2)
-    views = view_fitting.single_view(jnp.zeros((size, size, 3)), cameras.look_at(0.0, 0.0))
+    views, plan = small_inversion.four_views(), view_fitting.plan(3, weights_rate=1e-2)
     state, losses = view_fitting.run(
         view_fitting.start(jnp.array(ws), jax.tree.map(jnp.array, tuned)), untuned, views, plan, jnp.float32(1), None,
-        jax.random.key(0), 3, loss_config=InversionConfig().loss,
+        jax.random.key(0), 3, loss_config=small_inversion.RECIPE.loss,
     )  # fmt: skip
     before, after = leaves(untuned), leaves(tuned_weights.merged(untuned, state.variables["params"]))
     changed = {name for name in before if not np.array_equal(before[name], after[name])}

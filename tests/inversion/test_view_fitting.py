@@ -14,13 +14,11 @@ from pmv_jax.config import InversionConfig, LatentConfig, LossConfig, TuningConf
 from pmv_jax.inversion import latent, losses, tuning, view_fitting
 from pmv_jax.inversion.losses import image_loss
 from tests.small_inversion import CONFIG as TINY
-from tests.small_inversion import RECIPE, a_code, generator, three_views, views_of
+from tests.small_inversion import RECIPE, a_code, four_views, generator, views_of
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-PLAN = view_fitting.plan(3, code_rate=1e-3, weights_rate=1e-3, regularisation=0.1, extra_views=2, view_weight=0.7)
+PLAN = view_fitting.plan(3, code_rate=1e-3, weights_rate=1e-3, regularisation=0.1, extra_views=3, view_weight=0.7)
 
 
 def fit(code, views, steps, *, plan=PLAN, pose=None, loss=RECIPE.loss):
@@ -33,13 +31,13 @@ def fit(code, views, steps, *, plan=PLAN, pose=None, loss=RECIPE.loss):
 
 
 def test_gradients_summed_view_by_view_are_those_of_the_whole_loss():
-    views, code = three_views(), a_code()
+    views, code = four_views(), a_code()
 
     @jax.value_and_grad
     def whole(variables):
         cameras = views.cameras
         tuned = generator().with_params(variables["params"])
-        ws = jnp.tile(variables["code"][None], (3, 1, 1))
+        ws = jnp.tile(variables["code"][None], (4, 1, 1))
         images = tuned.synthesis(ws, cameras)["image"]
         losses = jax.vmap(lambda *x: image_loss(x[0], x[1], RECIPE.loss, x[2]))(images, views.images, views.weights)
         spread = jnp.mean(jnp.square((variables["code"] - variables["code"].mean(0)) / 0.5))
@@ -54,13 +52,13 @@ def test_gradients_summed_view_by_view_are_those_of_the_whole_loss():
 
 
 def test_the_pose_of_the_inputs_camera_is_fitted_and_no_other():
-    views, code, pose = three_views(), a_code(), jnp.array([0.1, -0.2, 0.05, 0.02, -0.03])
+    views, code, pose = four_views(), a_code(), jnp.array([0.1, -0.2, 0.05, 0.02, -0.03])
     network = generator()
 
     @jax.value_and_grad
     def whole(pose):
         own = poses.to_camera(pose, TINY)
-        images = network.synthesis(jnp.tile(code, (3, 1, 1)), views.cameras.at[0].set(own))["image"]
+        images = network.synthesis(jnp.tile(code, (4, 1, 1)), views.cameras.at[0].set(own))["image"]
         losses = jax.vmap(lambda *x: image_loss(x[0], x[1], RECIPE.loss, x[2]))(images, views.images, views.weights)
         return losses[0] + 0.7 * losses[1:].mean()
 
@@ -73,9 +71,10 @@ def test_the_pose_of_the_inputs_camera_is_fitted_and_no_other():
     np.testing.assert_allclose(step, -0.01 * np.sign(expected) * poses.PACE, rtol=1e-2)
 
 
+@pytest.mark.slow  # vmapped rendering is tested with the models, images of a batch one by one with its slots
 def test_a_batch_of_images_equals_one_by_one():
     codes = jnp.stack([a_code(1), a_code(2)])
-    batch = jax.tree.map(lambda *x: jnp.stack(x), three_views(1), three_views(2))
+    batch = jax.tree.map(lambda *x: jnp.stack(x), four_views(1), four_views(2))
     states, losses = jax.vmap(lambda code, views: fit(code, views, 2))(codes, batch)
     for i in range(2):
         alone, own = fit(codes[i], jax.tree.map(operator.itemgetter(i), batch), 2)
@@ -84,7 +83,7 @@ def test_a_batch_of_images_equals_one_by_one():
 
 
 def test_stages_of_any_length_share_one_program():
-    code, views = a_code(), three_views()
+    code, views = a_code(), four_views()
     fit(code, views, 1)
     programs = view_fitting.run._cache_size()
     fit(code, views, 2, plan=view_fitting.plan(500, code_rate=np.linspace(0, 1, 500), noise=0.1))
@@ -93,13 +92,13 @@ def test_stages_of_any_length_share_one_program():
 
 def test_early_stop_watches_the_perceptual_term_of_the_input_alone():
     """The threshold lies between that term and the sum of both: the fit ends at once, whatever L2 is."""
-    config, views, code = LossConfig(), three_views(), a_code()
+    config, views, code = LossConfig(), four_views(), a_code()
     image = views_of(generator(), code, views.cameras[:1])["image"][0]
     l2, perceptual = losses.terms(image, views.images[0], config, views.weights[0])
     assert l2 > 0.1
 
     def steps_taken(stop: float) -> jax.Array:
-        plan = view_fitting.plan(3, weights_rate=1e-4, extra_views=2, view_weight=1.0, stop=stop)
+        plan = view_fitting.plan(3, weights_rate=1e-4, extra_views=3, view_weight=1.0, stop=stop)
         state, values = fit(code, views, 1, plan=plan, loss=config)
         assert values[0] > l2 + perceptual  # the pseudo-views' loss is in it too
         return state.optimiser[0].count
@@ -110,7 +109,7 @@ def test_early_stop_watches_the_perceptual_term_of_the_input_alone():
 
 def test_the_pull_on_depth_holds_the_geometry():
     """Two fits of the same picture: the one that is held to a depth ends nearer to it."""
-    views, code = three_views(), a_code()
+    views, code = four_views(), a_code()
     network = generator()
     reference = jnp.asarray(views_of(network, code, views.cameras)["ray_distance"])
     ends = []
@@ -123,7 +122,7 @@ def test_the_pull_on_depth_holds_the_geometry():
 
 
 def test_views_that_do_not_belong_together_are_refused():
-    views = three_views()
+    views = four_views()
     with pytest.raises(AssertionError, match="prefix"):
         fit(a_code(), views._replace(weights=views.weights[:2]), 1)
     with pytest.raises(AssertionError, match="shape"):

@@ -10,8 +10,6 @@ import pytest
 from pmv_jax.cameras import look_at
 from pmv_jax.inversion.visibility import warp_to_view
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 warp = jax.jit(warp_to_view)
 SEEDS = range(4)
 

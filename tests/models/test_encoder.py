@@ -10,7 +10,6 @@ from pmv_jax.models import encoder
 from pmv_jax.models.encoder import POSE_NUMBERS, POSE_UNITS, Encoder, EncoderNetwork
 
 CONFIG = EncoderConfig(resolution=32, widths=(4, 4, 8, 8, 8), blocks=(0, 0, 0, 0, 0), hidden_features=8, code_dim=5)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,6 @@ from tests import small_inversion
 CONFIG = small_inversion.CONFIG
 FRONT = np.asarray(cameras.look_at(0.0, 0.0))
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def small() -> Inversion:

@@ -24,8 +24,6 @@ from pmv_jax.config import (
 from pmv_jax.models import ops, superresolution
 from pmv_jax.models.generator import Generator
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture
 def rng():

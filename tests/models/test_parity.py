@@ -29,9 +29,6 @@ SMALL = ("tiny128-32", "tiny128-32-auto")
 LARGE = ("shapenetcars128-64", "lsun256-128", "ffhq512-64", "ffhq512-128", "afhqcats512-128")
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @pytest.fixture(autouse=True)
 def highest_precision():
     with jax.default_matmul_precision("highest"):

@@ -10,8 +10,6 @@ import pytest
 from pmv_jax.config import RenderingConfig
 from pmv_jax.rendering import compositing, sampling, triplanes, volume
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EMPTY, OPAQUE = -1e3, 1e4  # raw densities
 
 

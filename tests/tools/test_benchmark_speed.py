@@ -60,7 +60,7 @@ def test_table_leaves_out_samples_and_what_is_not_known():
     assert text.splitlines()[0].split() == ["what", "seconds", "of", "peak"] and "0.25" in text and "[" not in text
 
 
-def test_steps_of_a_small_generator(tmp_path, quick_compilation):
+def test_steps_of_a_small_generator(tmp_path):
     save_generator(tmp_path / "generator", small_inversion.make().generator, {})
     options = ["--generator", tmp_path / "generator", "--out", tmp_path / "out", "--set", "loss.perceptual=none"]
     options += ["--repeat", 2, "--views", 0]

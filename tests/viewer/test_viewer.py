@@ -106,7 +106,7 @@ def test_a_slow_renderer_is_never_behind():
     assert [(value, still) for _, value, still in drawn[-2:]] == [(99, False), (99, True)]
 
 
-def test_quick_and_still_pictures(quick_compilation):
+def test_quick_and_still_pictures():
     inversion = small_inversion.make()
     step = Direction("larger", np.ones(small_inversion.CONFIG.w_dim), layers=(0, 2))
     head = Head(inversion.generator, inversion.ws, {"larger": step})

@@ -14,7 +14,6 @@ from tools.encoding.examples import Example
 CONFIG = EncoderConfig(
     resolution=32, widths=(4, 4, 4, 4, 4), blocks=(0, 0, 0, 0, 0), hidden_features=8, code_dim=3, code_space="z"
 )
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

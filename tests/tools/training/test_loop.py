@@ -29,7 +29,6 @@ STAGES = (
     Stage("rays", 3, 5e-3, 8, heads=2, views=2, rays=16, guided=6),
     Stage("surface", None, 2e-3, 16, 2, 1, rays=36, images=True, as_rendered=True, guided=6, distance_weight=4.0),
 )
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture
