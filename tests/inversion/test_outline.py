@@ -64,7 +64,6 @@ def test_belief_ends_where_matte_and_surface_disagree():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_nothing_is_warped_across_the_outline():
     """With a surface that is backdrop all over, a matte that says head lets no pixel through; and the other way."""
     config = PseudoViewConfig(count=2, yaw_range=0.3, erode=0.0, blur=0.0)
@@ -81,7 +80,6 @@ def test_nothing_is_warped_across_the_outline():
     np.testing.assert_allclose(seen(1.0, 9.0), plain, atol=1e-5)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_stages_are_held_to_the_outline_of_a_matte(monkeypatch):
     """Where there is a backdrop, and a weight in the recipe; what is made up is not held to it."""
     matte, weights = np.zeros((2, SIZE, SIZE), np.float32)
