@@ -26,9 +26,7 @@ from pmv_jax.cameras import conventions
 from pmv_jax.cameras.files import checked, load_camera
 from pmv_jax.config import GeneratorConfig, InversionConfig, override, to_dict
 from pmv_jax.errors import InputError
-from pmv_jax.faces import alignment
 from pmv_jax.images import open_image, to_square
-from pmv_jax.inputs import framing
 from pmv_jax.inputs.manifest import WEB, Entry
 
 if TYPE_CHECKING:
@@ -140,6 +138,8 @@ def align(
     entry, picture, resolution = photograph.entry, photograph.picture, family.image_resolution
     if photograph.camera is not None:
         _check_camera(photograph, family, force)
+    from pmv_jax.inputs import framing
+
     portrait, frame = None, None
     if photograph.camera is None and entry.align:
         portrait = _find_face(entry, picture, family, photograph.config, force)
@@ -156,6 +156,8 @@ def align(
 
 def _cut(picture: Image.Image, frame: np.ndarray | None, resolution: int) -> np.ndarray:
     """[resolution, resolution, 3] in [-1, 1] within a frame of `faces.alignment`; None is the central square."""
+    from pmv_jax.faces import alignment
+
     return to_square(picture, resolution) if frame is None else alignment.cut(picture, frame, resolution)
 
 
@@ -163,11 +165,16 @@ def _coverage(picture: Image.Image, frame: np.ndarray | None, resolution: int) -
     """[resolution, resolution] in [0, 1]: how far the pixels of `_cut` are the photograph's."""
     if frame is None:
         return np.ones((resolution, resolution), np.float32)
+    from pmv_jax.faces import alignment
+
     return alignment.coverage(picture, frame, resolution)
 
 
 def _frame(photograph: Photograph, encoder: Encoder | None) -> np.ndarray | None:
     """The crop without face detection: where the encoder sees a head. None, the central square, is warned of."""
+    from pmv_jax.faces import alignment
+    from pmv_jax.inputs import framing
+
     frame = None if encoder is None else framing.frame_of(photograph.picture, encoder)
     if frame is None:
         warnings.warn(
