@@ -20,7 +20,13 @@ FILES = {"input.png", "reconstruction.png", "final.npy", "report.html", "metrics
 
 
 def write_result(
-    directory: Path, inversion: Inversion, image: np.ndarray, title: str, peak_memory: int, weights: np.ndarray
+    directory: Path,
+    inversion: Inversion,
+    image: np.ndarray,
+    title: str,
+    peak_memory: int,
+    weights: np.ndarray,
+    matte: np.ndarray | None,
 ) -> dict[str, Any]:
     """In place of `result.write_result`; final.npy is the final image before it is rounded."""
     final = inversion.render(inversion.camera[None])["image"][0]
