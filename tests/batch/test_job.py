@@ -23,6 +23,7 @@ from pmv_jax.config import InversionConfig, override
 from pmv_jax.errors import InputError
 from pmv_jax.inputs import manifest
 from pmv_jax.inversion import image_run as running
+from pmv_jax.inversion import outline
 from pmv_jax.results import remote as storage
 from pmv_jax.viewer import ports
 from tests import small_inversion
@@ -117,6 +118,18 @@ def test_bad_images_leave_the_others_alone(studio, whole):
     assert run(studio, "mixed", lines) == 3
     assert names(out) == {"0", "1", "2", "cut"} and failures(out).keys() == {"gone", "3", "4", "5"}
     assert (out / "1" / "metrics.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_images_with_and_without_a_mask_share_a_batch(studio, whole, monkeypatch):
+    """They run programs of their own, and neither sees the other."""
+    monkeypatch.setattr(outline, "head_limit", lambda z_depth: np.full_like(z_depth, 2.5))
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:, 10:30] = 255
+    Image.fromarray(mask).save(studio / "mask.png")
+    assert run(studio, "masked", [good(0, mask="mask.png"), good(1)]) == 0
+    both = contents(studio / "masked")
+    assert both["1/final.npy"] == whole["1/final.npy"] and both["0/final.npy"] != whole["0/final.npy"]
 
 
 @pytest.mark.filterwarnings("ignore:.*once more")
