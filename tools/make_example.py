@@ -14,7 +14,6 @@ import json
 import sys
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -115,8 +114,7 @@ def views(studio: Studio) -> list[np.ndarray]:
     for yaw in SHEET_YAWS:
         camera = cameras.look_at(yaw, 0.0)
         view = render(scene, np.asarray(camera), HEAD_SIZE)
-        behind = np.asarray(backdrop.picture(jnp.asarray(BACKDROP), camera, HEAD_SIZE))
-        pictures.append(2 * backdrop.put_behind(view.rgb, view.mask, behind) - 1)
+        pictures.append(backdrop.photographed(view.rgb, view.mask, np.array(BACKDROP), camera))
     return pictures
 
 

@@ -9,7 +9,6 @@ where it was stopped; once a minute it writes its state, and DIR/encoder, which 
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import deque
@@ -27,6 +26,7 @@ from pmv_jax.errors import InputError
 from tools.encoding import backdrops, loop
 from tools.encoding.examples import Source, stack
 from tools.training.data import Heads
+from tools.training.loop import Log
 from tools.training.network import NETWORK
 
 FLAGS = Flags()
@@ -83,9 +83,7 @@ def _save(state: loop.State, out: Path, config: EncoderConfig) -> None:
 
 def _log(out: Path, step: int, heads: int, *figures: dict) -> None:
     rounded = [{name: round(float(x), 4) for name, x in part.items()} for part in figures]
-    line = {"step": step, "heads": heads, **rounded[0], "held_out": rounded[1]}
-    with (out / "log.jsonl").open("a") as file:
-        file.write(json.dumps({"time": time.strftime("%Y-%m-%d %H:%M:%S"), **line}) + "\n")
+    Log(out / "log.jsonl").write({"step": step, "heads": heads, **rounded[0], "held_out": rounded[1]})
 
 
 def _pictures(directory: str) -> backdrops.Pictures:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pmv_jax import config as config_lib
-from pmv_jax.checkpoints.orbax import load_tree, save_tree
+from pmv_jax.checkpoints.orbax import leaf_shapes, load_tree, save_tree
 from pmv_jax.config import GeneratorConfig
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.errors import InputError
@@ -68,7 +68,6 @@ def load_encoder(generator_directory: str | Path, generator: GeneratorConfig) ->
         )
     params = load_tree(directory / _VARIABLES)
     wanted = jax.eval_shape(lambda key: initialise(config, key).params, jax.random.key(0))
-    shapes = lambda tree: jax.tree.map(lambda x: tuple(x.shape), tree)  # noqa: E731
-    if shapes(params) != shapes(wanted):
+    if leaf_shapes(params) != leaf_shapes(wanted):
         raise InputError(f"{directory}: its weights do not fit {CONFIG_FILE}; restore it, or remove {directory}")
     return Encoder(config, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params))

@@ -22,7 +22,7 @@ from pmv_jax.checkpoints.tensor_files import Tensors
 from pmv_jax.checkpoints.torch_files import FormatError, Pickled
 from pmv_jax.config import LossConfig
 from pmv_jax.errors import InputError
-from pmv_jax.models.lpips import Lpips, Network, Tree, variable_shapes
+from pmv_jax.models.lpips import Lpips, Network, variable_shapes
 
 PROVENANCE_FILE = "lpips.json"
 _MAX_LISTED = 5
@@ -57,9 +57,9 @@ def load(directory: str | Path) -> Lpips:
         tree = checkpoints.load_tree(directory)
     except InputError as error:
         raise InputError(f"{error}; LPIPS weights are written by python -m pmv_jax.convert lpips") from error
-    found = _shapes(tree)
+    found = checkpoints.leaf_shapes(tree)
     for network in get_args(Network):
-        if found == _shapes(variable_shapes(network)):
+        if found == checkpoints.leaf_shapes(variable_shapes(network)):
             return Lpips(network, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree))
     raise InputError(f"{directory}: holds no LPIPS weights; give what python -m pmv_jax.convert lpips wrote")
 
@@ -157,7 +157,3 @@ def _take(
             f"it takes {SOURCES[network]}"
         )
     return taken
-
-
-def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(x.shape) for name, x in traverse_util.flatten_dict(tree, sep=".").items()}

@@ -129,8 +129,7 @@ def variable_shapes(config: GeneratorConfig) -> Tree:
 
 
 def _check_fit(variables: Tree, shapes: Tree, directory: Path) -> None:
-    found = {name: tuple(x.shape) for name, x in _flat(variables).items()}
-    wanted = {name: tuple(x.shape) for name, x in _flat(shapes).items()}
+    found, wanted = leaf_shapes(variables), leaf_shapes(shapes)
     problems = [f"missing {name}" for name in wanted if name not in found]
     problems += [f"unknown {name}" for name in found if name not in wanted]
     problems += [f"{n} has shape {found[n]} instead of {s}" for n, s in wanted.items() if found.get(n, s) != s]
@@ -176,6 +175,11 @@ def load_tree(directory: str | Path) -> Tree:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise InputError(f"{directory}: the checkpoint cannot be read ({reason}); restore or write it again") from error
     return jax.tree.map(np.asarray, tree)
+
+
+def leaf_shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays in nested dicts, or of their `jax.ShapeDtypeStruct`s, by the dotted name of each."""
+    return {name: tuple(x.shape) for name, x in _flat(tree).items()}
 
 
 def _write(directory: Path, tree: Tree) -> None:

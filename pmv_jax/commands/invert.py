@@ -8,8 +8,8 @@
 
 The picture (PNG, JPEG, WebP, AVIF, TIFF, BMP; HEIC with the extra `pmv_jax[heif]`) is any photograph of a face. With
 the extra `pmv_jax[face]` the face is found, cropped as EG3D crops FFHQ, and its camera estimated from its landmarks
-(alignment.png shows how); then the generator refines the camera. Without it, with --noalign, or for what is no face,
-the central square is taken and the camera searched.
+(alignment.png shows how); then the generator refines the camera. Without it the generator's encoder finds the crop, and
+where it is not sure of a head, or with --noalign, the central square is taken.
 With --camera the picture is a crop already. --mask says where the head is, where its hair and the background are hard
 to tell apart: the geometry is held to its outline. The result directory holds the reconstruction,
 renderings from other views (views.png, orbit.mp4), depth, the settings and figures (config.json, metrics.json), and the

@@ -25,7 +25,6 @@ Exit codes: 0 done, 2 bad input or usage.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 import warnings
@@ -150,8 +149,7 @@ def _check_out(out: Path) -> None:
         ]
         if given:
             raise InputError(f"--{given[0]}: {out.name} will hold densities, no mesh; leave it out, or write .glb")
-        if importlib.util.find_spec("mrcfile") is None:
-            raise InputError(f"--out {out.name}: .mrc needs mrcfile; pip install 'pmv_jax[mrc]'")
+        require("mrcfile", "mrc", f"--out {out.name}: .mrc")
     if _TEXTURE.value and out.suffix not in _TEXTURED:
         raise InputError(f"--texture: {out.suffix} files hold none; end --out in {' or '.join(_TEXTURED)}")
     check_out(out, _FORCE.value)

@@ -1,7 +1,8 @@
 """EG3D's crop of a face, from five landmarks, and the way back into the photograph.
 
 A crop is a `frame` [2, 3]: the similarity from the crop's unit square, (0, 0) its upper left corner, to pixels of the
-photograph, whose corner is (0, 0) and whose first pixel's centre (0.5, 0.5).
+photograph, whose corner is (0, 0) and whose first pixel's centre (0.5, 0.5). For `cut` and `coverage` None is the
+photograph's central square, taken as it is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from PIL import Image
 
 from pmv_jax.errors import InputError
 from pmv_jax.faces.pose import MEAN_LANDMARKS
+from pmv_jax.images import to_square
 
 # EG3D scales a photograph such that one unit of Deep3DFaceRecon's mean face is 300 pixels of a picture of which it cuts
 # the central 700 (`crop_images.py`: rescale_factor, center_crop_size).
@@ -111,7 +113,7 @@ def is_aligned(picture: Image.Image, frame: np.ndarray) -> bool:
     )
 
 
-def cut(picture: Image.Image, frame: np.ndarray, resolution: int) -> np.ndarray:
+def cut(picture: Image.Image, frame: np.ndarray | None, resolution: int) -> np.ndarray:
     """Resamples the crop, antialiased.
 
     What lies beyond the photograph's border is its mirror image, blurred, fading to its median colour with the
@@ -125,6 +127,8 @@ def cut(picture: Image.Image, frame: np.ndarray, resolution: int) -> np.ndarray:
     Returns:
       [resolution, resolution, 3] float32 in [-1, 1].
     """
+    if frame is None:
+        return to_square(picture, resolution)
     # Shrunk by a whole factor first, then turned with at least as many samples as pixels are left, then filtered.
     size = resolution * max(1, min(_LARGEST // resolution, int(np.ceil(side(frame) / resolution))))
     factor = max(1, int(side(frame) / size))
@@ -141,12 +145,14 @@ def cut(picture: Image.Image, frame: np.ndarray, resolution: int) -> np.ndarray:
     return np.clip(result / 127.5 - 1, -1, 1).astype(np.float32)
 
 
-def coverage(picture: Image.Image, frame: np.ndarray, resolution: int) -> np.ndarray:
+def coverage(picture: Image.Image, frame: np.ndarray | None, resolution: int) -> np.ndarray:
     """How far the pixels of a crop are the picture's, not made up by `cut`: [resolution, resolution] in [0, 1], where
     `frame` [2, 3] says where the crop lies in the picture.
 
     A pixel at the photograph's border counts by the distance of its centre from it, in pixels of the crop.
     """
+    if frame is None:
+        return np.ones((resolution, resolution), np.float32)
     centres = (np.arange(resolution) + 0.5) / resolution
     points = apply(frame, np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2))
     inside = np.minimum(points, np.array(picture.size) - points).min(1) * resolution / side(frame)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pmv_jax import images
 from pmv_jax.cameras import FFHQ_FOCAL
 from pmv_jax.errors import InputError
 from pmv_jax.faces import alignment, pose, search
@@ -46,17 +45,14 @@ class Portrait:
         """Whether another face is nearly as large."""
         return len(self.faces) > 1 and self.faces[1].size > AMBIGUOUS * self.faces[0].size
 
+    @property
+    def resampled(self) -> np.ndarray | None:
+        """The frame [2, 3] for `alignment.cut` and `alignment.coverage`: None where the photograph is the crop."""
+        return None if self.is_crop else self.frame
+
     def crop(self, picture: Image.Image, resolution: int) -> np.ndarray:
         """[resolution, resolution, 3] float32 in [-1, 1] of the photograph that this was made from."""
-        if self.is_crop:
-            return images.to_square(picture, resolution)
-        return alignment.cut(picture, self.frame, resolution)
-
-    def coverage(self, picture: Image.Image, resolution: int) -> np.ndarray:
-        """[resolution, resolution] in [0, 1]: how far the crop's pixels are the photograph's, see `alignment`."""
-        if self.is_crop:
-            return np.ones((resolution, resolution), np.float32)
-        return alignment.coverage(picture, self.frame, resolution)
+        return alignment.cut(picture, self.resampled, resolution)
 
     def facts(self) -> dict[str, Any]:
         """For a JSON file: what was found, and how to get from the crop back into the photograph."""

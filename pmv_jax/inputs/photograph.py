@@ -138,36 +138,19 @@ def align(
     entry, picture, resolution = photograph.entry, photograph.picture, family.image_resolution
     if photograph.camera is not None:
         _check_camera(photograph, family, force)
+    from pmv_jax.faces import alignment
     from pmv_jax.inputs import framing
 
     portrait, frame = None, None
     if photograph.camera is None and entry.align:
         portrait = _find_face(entry, picture, family, photograph.config, force)
-        frame = _frame(photograph, encoder) if portrait is None else portrait.frame
-        if portrait is not None and portrait.is_crop:
-            frame = None
-    cut = functools.partial(_cut, frame=frame, resolution=resolution)
+        frame = _frame(photograph, encoder) if portrait is None else portrait.resampled
+    cut = functools.partial(alignment.cut, frame=frame, resolution=resolution)
     image, matte = cut(picture), _matte(photograph, cut, resolution)
     if matte is None and encoder is not None:
         matte = framing.matte_of(image, encoder)
     guess = None if portrait is None else portrait.pose.camera
-    return Target(photograph, image, _coverage(picture, frame, resolution), guess, portrait, matte)
-
-
-def _cut(picture: Image.Image, frame: np.ndarray | None, resolution: int) -> np.ndarray:
-    """[resolution, resolution, 3] in [-1, 1] within a frame of `faces.alignment`; None is the central square."""
-    from pmv_jax.faces import alignment
-
-    return to_square(picture, resolution) if frame is None else alignment.cut(picture, frame, resolution)
-
-
-def _coverage(picture: Image.Image, frame: np.ndarray | None, resolution: int) -> np.ndarray:
-    """[resolution, resolution] in [0, 1]: how far the pixels of `_cut` are the photograph's."""
-    if frame is None:
-        return np.ones((resolution, resolution), np.float32)
-    from pmv_jax.faces import alignment
-
-    return alignment.coverage(picture, frame, resolution)
+    return Target(photograph, image, alignment.coverage(picture, frame, resolution), guess, portrait, matte)
 
 
 def _frame(photograph: Photograph, encoder: Encoder | None) -> np.ndarray | None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from pmv_jax.cameras.poses import of_camera, to_camera
@@ -31,7 +32,7 @@ from pmv_jax.models.generator import Generator
 # around the camera that landmarks tell yaw and pitch, radians. Landmarks know roll and shift 20 times as well.
 _ROLL_WIDTH = 0.02
 _SHIFT_WIDTH = 0.01
-_GUESS_WIDTH = 0.05
+_GUESS_WIDTHS = np.float32(0.05) * np.float32([1.0, 1.0, 0.05, 0.05, 0.05])
 _VIEWS = 4  # cameras of each head that is drawn
 
 _BANDWIDTH = 0.3  # of the Gaussian kernel: times the squared distance, in mean squared distances from the mean
@@ -77,16 +78,15 @@ def start(estimate: Estimate) -> FitState:
 
 def around(guess: Array, codes: Array) -> Estimate:
     """The estimate where the camera is about `guess` [25], as landmarks say, and codes are random ones [N, w_dim]."""
-    width = _GUESS_WIDTH * jnp.array([1.0, 1.0, 0.05, 0.05, 0.05])
-    return Estimate(of_camera(guess), width, codes.mean(0), jnp.ones(()))
+    return Estimate(of_camera(guess), jnp.asarray(_GUESS_WIDTHS), codes.mean(0), jnp.ones(()))
 
 
-def seen(draft: Draft, guess: Estimate | None) -> Estimate:
+def seen(draft: Draft) -> Estimate:
     """The estimate where an encoder has looked at the picture; what landmarks tell is weighed in."""
     pose, width = draft.glance.pose[:5], draft.glance.pose_width[:5]
-    if guess is not None:  # the product of two Gaussians
-        precisions = jnp.stack([width, guess.pose_width]) ** -2
-        pose = (precisions * jnp.stack([pose, guess.pose])).sum(0) / precisions.sum(0)
+    if draft.camera_guess is not None:  # the product of two Gaussians
+        precisions = jnp.stack([width, jnp.asarray(_GUESS_WIDTHS)]) ** -2
+        pose = (precisions * jnp.stack([pose, of_camera(draft.camera_guess)])).sum(0) / precisions.sum(0)
         width = precisions.sum(0) ** -0.5
     camera = to_camera(pose, draft.generator.config)
     code = latent.seen(draft, camera, latent.statistics(draft.generator, camera))
@@ -242,12 +242,11 @@ class Search:
         """See `stage.Stage.run`."""
         if draft.camera is not None:
             return draft
-        config, codes = draft.config.camera, random_codes(draft.generator)
-        guess = None if draft.camera_guess is None else around(draft.camera_guess, codes)
         if draft.glance is not None:
-            return draft.replace(camera_estimate=seen(draft, guess))
-        if guess is not None:
-            return draft.replace(camera_estimate=guess)
+            return draft.replace(camera_estimate=seen(draft))
+        config, codes = draft.config.camera, random_codes(draft.generator)
+        if draft.camera_guess is not None:
+            return draft.replace(camera_estimate=around(draft.camera_guess, codes))
         found = yield _request(self.name, draft, 1, config.heads, unknown(codes, config))
         return draft.replace(camera_estimate=found)
 

@@ -1,6 +1,7 @@
 """Meshes of closed-form fields and of the demo generator's heads, their files, and `python -m pmv_jax.mesh`."""
 
 import functools
+import sys
 import types
 from pathlib import Path
 from typing import NamedTuple
@@ -337,7 +338,7 @@ def test_command_writes_densities(tmp_path, monkeypatch):
 
 
 def test_mrc_without_its_library_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "mrcfile", None)
     done = mesh_command(tmp_path, "--inversion x --out a.mrc")
     assert done.returncode == 2 and "pip install 'pmv_jax[mrc]'" in done.stderr
 

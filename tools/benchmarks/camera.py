@@ -68,9 +68,7 @@ def pictures(heads: Heads, head: int) -> list[Picture]:
     found = []
     for view in order if is_in_range(heads.camera[head, order[0]]) else []:
         camera, pixels = heads.camera[head, view], heads.view(head, view) / np.float32(255)
-        behind = np.asarray(backdrop.picture(jnp.asarray(numbers), jnp.asarray(camera), heads.size))
-        rgb = backdrop.put_behind(pixels[..., :3], pixels[..., 3], behind)
-        found.append(Picture(np.float32(2 * rgb - 1).clip(-1, 1), camera))
+        found.append(Picture(backdrop.photographed(pixels[..., :3], pixels[..., 3], numbers, camera), camera))
     return found
 
 
@@ -139,8 +137,7 @@ def measure_angles(generator: Generator, config: CameraSearchConfig, heads: Head
     nothing = camera_search.unknown(codes, config)
     size_of = {"resolution": config.resolution}
     first = camera_search.draw(nothing, codes, generator, jax.random.fold_in(key, 0), heads=config.heads, **size_of)
-
-    believed = np.ones((generator.config.image_resolution,) * 2, np.float32)
+    believed = np.ones((size, size), np.float32)
 
     def refined(estimate: camera_search.Estimate, image: jax.Array) -> np.ndarray:
         state, steps = camera_search.start(estimate), config.refine_steps

@@ -16,7 +16,6 @@ import numpy as np
 from tqdm import tqdm
 
 from pmv_jax.checkpoints import hub
-from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_config
 from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
@@ -52,7 +51,7 @@ def main() -> None:
         raise InputError("--out: give a directory for the heads")
     chosen = [case for split in cases.SEEDS for case in cases.cases(split, _HEADS.value)]
     chosen = [case for case in chosen if _SPLIT.value in (None, case.name.partition("-")[0])]
-    config = load_config(hub.local_directory(_GENERATOR.value or default_generator_directory()))
+    config = load_config(hub.local_directory(_GENERATOR.value))
     size, coarse_size = config.image_resolution, config.rendering.neural_resolution
     out = Path(_OUT.value)
     studio = Studio.load(assets_directory(_ASSETS.value))

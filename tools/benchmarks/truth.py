@@ -121,8 +121,7 @@ def make_painted(case: Case, take_plain: TakePicture, take_painted: TakePicture,
 
 def before_backdrop(case: Case, picture: Rendered, camera: np.ndarray) -> np.ndarray:
     """The picture [N, N, 3] in [-1, 1] before the case's backdrop."""
-    behind = np.asarray(backdrop.picture(jnp.asarray(case.backdrop), jnp.asarray(camera), len(picture.rgb)))
-    return (2 * backdrop.put_behind(picture.rgb, picture.mask, behind) - 1).clip(-1, 1).astype(np.float32)
+    return backdrop.photographed(picture.rgb, picture.mask, case.backdrop, camera)
 
 
 def _solid(picture: Rendered, camera: np.ndarray) -> np.ndarray:

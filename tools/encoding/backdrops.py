@@ -28,7 +28,7 @@ def draw(side: int, pictures: Pictures, neighbour: Callable[[], np.ndarray], ran
     kinds = [_blots, _noise, _plain, _people, _people] + [_piece, _piece] * bool(pictures)
     back = kinds[random.integers(len(kinds))](_gradient(side, random), pictures, neighbour, random)
     radius = _BLURS[random.integers(len(_BLURS))]
-    return _filtered(back, ImageFilter.GaussianBlur(radius)) if radius else back
+    return blurred(back, radius) if radius else back
 
 
 def toned(picture: np.ndarray, random: Random, strength: float = 1.0) -> np.ndarray:
@@ -40,12 +40,8 @@ def toned(picture: np.ndarray, random: Random, strength: float = 1.0) -> np.ndar
 
 def blurred(picture: np.ndarray, radius: float) -> np.ndarray:
     """[H, W, 3] in [0, 1], out of focus by `radius` pixels."""
-    return _filtered(picture, ImageFilter.GaussianBlur(radius))
-
-
-def _filtered(picture: np.ndarray, what: ImageFilter.Filter) -> np.ndarray:
     eight_bit = Image.fromarray((255 * picture.clip(0, 1)).astype(np.uint8))
-    return np.asarray(eight_bit.filter(what), np.float32) / 255
+    return np.asarray(eight_bit.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
 
 
 def _places(side: int) -> tuple[np.ndarray, np.ndarray]:

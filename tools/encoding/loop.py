@@ -14,10 +14,10 @@ import optax
 from jax import Array
 
 from pmv_jax.config.encoder import EncoderConfig
-from pmv_jax.errors import InputError
 from pmv_jax.models import encoder
 from pmv_jax.models.encoder import POSE_UNITS, Encoder, EncoderNetwork
 from tools.encoding.examples import Example
+from tools.training import state_files
 
 STATE_FILE = "encoder_state.npz"
 RATE, WARM_UP, AVERAGING = 2e-3, 100, 0.995
@@ -53,8 +53,7 @@ def rate(step: int, steps: int) -> float:
 def advance(state: State, batch: Example, rate: float, config: EncoderConfig) -> tuple[State, dict[str, Array]]:
     """One step; the new state, and figures to log."""
     ema = min(AVERAGING, (1 + state.step) / (10 + state.step))
-    weights = (state.params, state.average, state.optimiser)
-    (params, average, optimiser), figures = _step(weights, batch, jnp.float32(rate), jnp.float32(ema), config)
+    (params, average, optimiser), figures = _step(_trees(state), batch, jnp.float32(rate), jnp.float32(ema), config)
     return State(params, average, optimiser, state.step + 1), figures
 
 
@@ -112,10 +111,7 @@ def test(params: Any, batch: Example, config: EncoderConfig) -> dict[str, Array]
 
 def save(state: State, out: Path) -> None:
     """Writes `state` to `out`, complete or not at all."""
-    temporary = out / "encoder_state.tmp.npz"
-    leaves = jax.tree.leaves((state.params, state.average, state.optimiser))
-    np.savez(temporary, step=state.step, **{str(i): np.asarray(x) for i, x in enumerate(leaves)})
-    temporary.rename(out / STATE_FILE)
+    state_files.write(out / STATE_FILE, {"step": state.step, **state_files.named(_trees(state))})
 
 
 def load(out: Path, config: EncoderConfig) -> State:
@@ -124,14 +120,13 @@ def load(out: Path, config: EncoderConfig) -> State:
     Raises:
       InputError: the state is of another network.
     """
-    new = begin(config, 0)
-    tree = (new.params, new.average, new.optimiser)
-    leaves, structure = jax.tree.flatten(tree)
-    with np.load(out / STATE_FILE) as data:
-        saved = [data[str(i)] for i in range(len(data.files) - 1)]
-        if [x.shape for x in saved] != [x.shape for x in leaves]:
-            raise InputError(f"{out / STATE_FILE}: is of another network; train anew elsewhere")
-        return State(*jax.tree.unflatten(structure, [jnp.asarray(x) for x in saved]), int(data["step"]))
+    path = out / STATE_FILE
+    with np.load(path) as data:
+        return State(*state_files.filled(_trees(begin(config, 0)), data, path), int(data["step"]))
+
+
+def _trees(state: State) -> tuple[Any, Any, Any]:
+    return state.params, state.average, state.optimiser
 
 
 def finished(state: State, config: EncoderConfig) -> Encoder:

@@ -6,5 +6,6 @@ network.py   the network and how it grows
 recipe.py    the stages
 losses.py    truth along rays, and what the network is to match
 loop.py      steps, state, resuming
+state_files.py  a state as a file
 report.py    figures and contact sheets of held-out heads
 """

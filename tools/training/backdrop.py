@@ -10,6 +10,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from pmv_jax import cameras
@@ -58,3 +59,16 @@ def picture(numbers: Array, camera: Array, size: int) -> Array:
     origins = jnp.broadcast_to(cameras.split(camera)[0][:3, 3], directions.shape)
     points = origins + distance(origins, directions)[:, None] * directions
     return colour(numbers, points).reshape(size, size, 3)
+
+
+def photographed(rgb: np.ndarray, mask: np.ndarray, numbers: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """A head before the backdrop with `numbers` [6]: [N, N, 3] in [-1, 1], float32.
+
+    Args:
+      rgb: [N, N, 3] over grey 0.5, sRGB in [0, 1].
+      mask: [N, N] coverage in [0, 1].
+      numbers: [6] of the backdrop.
+      camera: [25] that sees both.
+    """
+    behind = np.asarray(picture(jnp.asarray(numbers), jnp.asarray(camera), len(rgb)))
+    return (2 * put_behind(rgb, mask, behind) - 1).clip(-1, 1).astype(np.float32)

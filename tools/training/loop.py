@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from jax import Array
 from pmv_jax.config import GeneratorConfig
 from pmv_jax.errors import InputError
 from pmv_jax.models.generator import Generator
-from tools.training import backdrop, losses, network, recipe
+from tools.training import backdrop, losses, network, recipe, state_files
 from tools.training.data import Batch, Heads
 from tools.training.recipe import Stage
 
@@ -154,7 +154,7 @@ class Training:
     def save(self, state: State, out: Path) -> None:
         """Writes `state` to `out`, complete or not at all."""
         position = {"stage": self.stages[state.stage].name, "step": state.step, "heads": state.heads}
-        _write(out / STATE_FILE, {**position, **_named(state.weights)})
+        state_files.write(out / STATE_FILE, {**position, **state_files.named(state.weights)})
 
     def load(self, out: Path) -> State:
         """Reads what `save` wrote to `out`.
@@ -169,12 +169,12 @@ class Training:
                 known = ", ".join(names)
                 raise InputError(f"{path}: its stage {data['stage']} is none of {known}; train anew elsewhere")
             state = self.begin(names.index(str(data["stage"])))
-            weights = _filled(state.weights, data, path)
+            weights = state_files.filled(state.weights, data, path)
             return State(weights, state.stage, int(data["step"]), int(data["heads"]))
 
     def save_average(self, state: State, out: Path) -> None:
         """Writes the averaged weights alone to `out`, a quarter of the state: what travels."""
-        _write(out / AVERAGE_FILE, _named(state.weights.average))
+        state_files.write(out / AVERAGE_FILE, state_files.named(state.weights.average))
 
     def begin_open(self, path: Path) -> State:
         """State before the first step of the stage without end, from averaged weights that `save_average` wrote.
@@ -186,7 +186,8 @@ class Training:
             raise InputError(f"{path}: no such file; averaged weights stand beside a training's state")
         stage = next(i for i, stage in enumerate(self.stages) if stage.steps is None)
         with np.load(path) as data:
-            return self.begin(stage, _filled(network.fresh(self.network_of(stage), self.seed).params, data, path))
+            params = network.fresh(self.network_of(stage), self.seed).params
+            return self.begin(stage, state_files.filled(params, data, path))
 
 
 class Log:
@@ -213,22 +214,3 @@ class Log:
     def write(self, line: dict[str, Any]) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps({"time": time.strftime("%Y-%m-%d %H:%M:%S"), **line}) + "\n")
-
-
-def _named(tree: Any) -> dict[str, np.ndarray]:
-    """The leaves of a tree under the names of their places."""
-    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def _filled(tree: Any, leaves: Mapping[str, np.ndarray], path: Path) -> Any:
-    """The tree with `leaves` in place of its own."""
-    own = _named(tree)
-    if any(name not in leaves or leaves[name].shape != x.shape for name, x in own.items()):
-        raise InputError(f"{path}: is of another network; train anew elsewhere")
-    return jax.tree.unflatten(jax.tree.structure(tree), [jnp.asarray(leaves[name]) for name in own])
-
-
-def _write(path: Path, arrays: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, **arrays)
-    temporary.rename(path)

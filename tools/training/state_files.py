@@ -1,0 +1,37 @@
+"""The state of a training as a file: leaves of trees under the names of their places, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pmv_jax.errors import InputError
+
+
+def named(tree: Any) -> dict[str, np.ndarray]:
+    """The leaves of a tree under the names of their places."""
+    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def filled(tree: Any, leaves: Mapping[str, np.ndarray], path: Path) -> Any:
+    """The tree with `leaves`, of the file `path`, in place of its own.
+
+    Raises:
+      InputError: one is missing, or has another shape.
+    """
+    own = named(tree)
+    if any(name not in leaves or leaves[name].shape != x.shape for name, x in own.items()):
+        raise InputError(f"{path}: is of another network; train anew elsewhere")
+    return jax.tree.unflatten(jax.tree.structure(tree), [jnp.asarray(leaves[name]) for name in own])
+
+
+def write(path: Path, arrays: dict[str, Any]) -> None:
+    """Writes arrays under their names to an `.npz` file."""
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, **arrays)
+    temporary.rename(path)
