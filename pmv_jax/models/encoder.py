@@ -105,8 +105,13 @@ class Encoder:
 
 def initialise(config: EncoderConfig, key: Array) -> Encoder:
     """An encoder with random weights, which sees every picture alike."""
+    return Encoder(config, _random_params(config, key))
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _random_params(config: EncoderConfig, key: Array) -> dict[str, Any]:
     picture = jnp.zeros((1, config.resolution, config.resolution, 3))
-    return Encoder(config, jax.jit(EncoderNetwork(config).init)(key, picture)["params"])
+    return EncoderNetwork(config).init(key, picture)["params"]
 
 
 def _convolution(x: Array, width: int, stride: int = 1) -> Array:

@@ -279,6 +279,11 @@ def network(config: GeneratorConfig) -> TriPlaneGenerator:
 
 def initialise(config: GeneratorConfig, key: Array) -> Generator:
     """A generator with random weights."""
-    model = network(config)
+    return Generator(config, _random_variables(config, key))
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _random_variables(config: GeneratorConfig, key: Array) -> Tree:
+    """Compiled once for each config; nothing but the weights is computed then."""
     z, camera = jnp.zeros((1, config.z_dim)), jnp.zeros((1, 25)).at[:, [0, 5, 10, 15, 16, 20, 24]].set(1.0)
-    return Generator(config, dict(jax.jit(model.init)(key, z, camera)))  # under jit nothing but the weights is computed
+    return dict(network(config).init(key, z, camera))

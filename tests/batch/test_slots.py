@@ -123,6 +123,7 @@ def test_default_size_stays_within_what_is_free(monkeypatch):
     assert memory.default_size(1, 3) == 3
 
 
+@pytest.mark.slow  # jobs ask for what one image needs
 def test_memory_grows_with_the_batch():
     one, four = (memory.needed(generator(), RECIPE, size) for size in (1, 4))
     state = 12 * sum(leaf.size for leaf in jax.tree.leaves(generator().params))  # weights and two moments
