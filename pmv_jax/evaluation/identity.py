@@ -1,6 +1,6 @@
 """Identity of faces: similarity of their embeddings by any ONNX network that the user supplies, such as ArcFace.
 
-Needs the extra `pmv_jax[identity]` (onnxruntime). No network is shipped: those in common use may not be passed on.
+Needs the extra `pmv_jax[onnx]` (onnxruntime). No network is shipped: those in common use may not be passed on.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def load_identity_model(path: str | Path) -> IdentityModel:
             f"identity model {path}: no such file; give a face-embedding network as ONNX, such as ArcFace, "
             "or do without the identity metric"
         )
-    onnxruntime = require("onnxruntime", "identity", "the identity metric")
+    onnxruntime = require("onnxruntime", "onnx", "the identity metric")
     try:
         return IdentityModel(onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]))
     except InputError as error:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 
+from pmv_jax.evaluation.dlib_identity import SAME_PERSON
+
 LITTLE_PHOTOGRAPH = 0.75  # share of the crop below which what is made up is much of what one sees
 LOW_PSNR = 24.0  # dB; photographs by the default recipe have 30 and more
 # Share of the yaws that the generator has seen: a head turned by 0.59 of 0.6 rad was another from the front.
 FAR_TURN = 0.75
+SLIGHT_TURN = 0.3  # radians, up to which a head has to stay its person: farther off any guess is a guess
 WRONG_SIDE = 0.08  # share of the picture that may lie on the wrong side of a mask's outline
 
 
 def find(
-    *, believed: float, psnr: float | None, yaw: float, yaw_range: float, wrong_side: float | None = None
+    *,
+    believed: float,
+    psnr: float | None,
+    yaw: float,
+    yaw_range: float,
+    wrong_side: float | None = None,
+    identity_distances: dict[float, float] | None = None,
 ) -> list[str]:
     """Sentences, none where nothing is suspicious.
 
@@ -23,6 +32,8 @@ def find(
       yaw_range: how far to either side the generator has seen heads, radians.
       wrong_side: share of the picture that a mask calls head and the geometry backdrop, or the other way round; None
         without a mask.
+      identity_distances: of faces seen from yaws, in radians, to the input's (`evaluation.dlib_identity`); None where
+        nothing tells.
     """
     doubts = []
     if believed < LITTLE_PHOTOGRAPH:
@@ -44,5 +55,12 @@ def find(
         doubts.append(
             f"the head's geometry leaves the mask's outline on {100 * wrong_side:.0f} % of the picture, where hair or "
             "background hangs in the air from other sides; check the mask, or raise loss.outline_weight"
+        )
+    near = {yaw: distance for yaw, distance in (identity_distances or {}).items() if abs(yaw) <= SLIGHT_TURN}
+    if near and max(near.values()) > SAME_PERSON:
+        worst = max(near, key=near.__getitem__)
+        doubts.append(
+            f"seen from yaw {worst:+.1f} it is hardly the same person (identity distance {near[worst]:.2f}, limit "
+            f"{SAME_PERSON}); give a more frontal picture, or check that the camera fits"
         )
     return doubts

@@ -19,7 +19,7 @@ from pmv_jax.cameras import paths as camera_paths
 from pmv_jax.checkpoints import lpips as lpips_weights
 from pmv_jax.config import LossConfig, to_dict
 from pmv_jax.errors import InputError
-from pmv_jax.evaluation import metrics
+from pmv_jax.evaluation import dlib_identity, metrics
 from pmv_jax.images import video
 from pmv_jax.inversion.result import Inversion
 from pmv_jax.meshes import extraction
@@ -83,8 +83,8 @@ def write_result(
     _write_pseudo_views(directory / "pseudo_views", pseudo_views)
     mesh = _write_mesh(directory / "mesh.glb", inversion, turned)
     inversion.save(directory / "inversion")
-    wrong_side = _wrong_side(inversion.head_limit, depth, matte, weights)
-    figures = measure(inversion, image, reconstruction, peak_memory, weights, wrong_side)
+    seen = _wrong_side(inversion.head_limit, depth, matte, weights), _identity_distances(image, turned)
+    figures = measure(inversion, image, reconstruction, peak_memory, weights, *seen)
     page = report.Report(
         title=title,
         image=image,
@@ -131,6 +131,7 @@ def measure(
     peak_memory: int | None = None,
     weights: np.ndarray | None = None,
     wrong_side: float | None = None,
+    identity_distances: dict[float, float] | None = None,
 ) -> dict[str, Any]:
     """The contents of `metrics.json`, as plain data. A figure that is not finite or not known is None.
 
@@ -138,7 +139,7 @@ def measure(
       inversion: for its camera, seed and stages.
       image, reconstruction: [H, W, 3] in [-1, 1].
       peak_memory, weights: see `write_result`.
-      wrong_side: see `doubts.find`.
+      wrong_side, identity_distances: see `doubts.find`.
     """
     believed = 1.0
     if weights is not None:
@@ -152,10 +153,12 @@ def measure(
         yaw=yaw,
         yaw_range=inversion.config.camera.yaw_range,
         wrong_side=wrong_side,
+        identity_distances=identity_distances,
     )
     return {
         **{name: _finite(value) for name, value in figures.items()},
         "lpips": _lpips(inversion.config.loss, image, reconstruction),
+        "identity_distances": identity_distances and {str(yaw): value for yaw, value in identity_distances.items()},
         "doubts": found,
         "camera": [float(value) for value in inversion.camera],
         "seed": inversion.config.seed,
@@ -187,6 +190,16 @@ def _wrong_side(
     )
     apart = np.abs(matte - (depth < np.asarray(limit)))
     return float(np.sum(known * apart) / max(np.sum(known), 1e-6))
+
+
+def _identity_distances(image: np.ndarray, turned: list[RenderedView]) -> dict[float, float] | None:
+    """How far the face [H, W, 3] is from itself at each of SWEEP_YAWS; None without the extra that tells."""
+    network = dlib_identity.installed()
+    if network is None:
+        return None
+    sides = np.stack([_at(turned)[yaw, 0.0] for yaw in SWEEP_YAWS])
+    distances = network.distances(image, sides)
+    return dict(zip(SWEEP_YAWS, (round(float(distance), 3) for distance in distances), strict=True))
 
 
 def _lpips(config: LossConfig, image: np.ndarray, reconstruction: np.ndarray) -> float | None:
@@ -221,12 +234,17 @@ def orbit_cameras(inversion: Inversion) -> np.ndarray:
 def _views_sheet(
     image: np.ndarray, reconstruction: np.ndarray, depth: np.ndarray, turned: list[RenderedView]
 ) -> np.ndarray:
-    directions = [(yaw, pitch) for pitch in PITCHES for yaw in YAWS]
-    at = {direction: view.image for direction, view in zip(directions, turned, strict=True)}
+    at = _at(turned)
     yaws = [(f"yaw {yaw:+.2f}", at[yaw, 0.0]) for yaw in SWEEP_YAWS]
     pitches = [(f"pitch {pitch:+.2f}", at[0.0, pitch]) for pitch in PITCHES]
     top = [("input", image), ("reconstruction", reconstruction), ("depth (near is bright)", depth)]
     return images.contact_sheet([top, yaws, pitches], _SHEET_WIDTH)
+
+
+def _at(turned: list[RenderedView]) -> dict[tuple[float, float], np.ndarray]:
+    """Pictures of the views of `grid_cameras` by yaw and pitch."""
+    directions = [(yaw, pitch) for pitch in PITCHES for yaw in YAWS]
+    return {direction: view.image for direction, view in zip(directions, turned, strict=True)}
 
 
 def _write_mesh(path: Path, inversion: Inversion, turned: list[RenderedView]) -> Mesh | None:

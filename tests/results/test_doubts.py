@@ -11,6 +11,7 @@ def test_a_good_result_has_none():
     assert doubts.find(**GOOD) == []
     assert doubts.find(**{**GOOD, "psnr": None}) == []
     assert doubts.find(**{**GOOD, "wrong_side": 0.03}) == []
+    assert doubts.find(**{**GOOD, "identity_distances": {-0.6: 0.7, -0.3: 0.59, 0.0: 0.2, 0.3: 0.4, 0.6: 0.9}}) == []
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,7 @@ def test_a_good_result_has_none():
         ({"believed": 0.51}, "only 51 % of the crop is photograph"),
         ({"psnr": 14.04}, "PSNR 14.0 dB"),
         ({"wrong_side": 0.12}, "leaves the mask's outline on 12 % of the picture"),
+        ({"identity_distances": {-0.6: 0.8, -0.3: 0.62, 0.0: 0.3, 0.3: 0.7, 0.6: 0.9}}, "from yaw +0.3 it is hardly"),
         ({"yaw": -0.59}, "turned by 34 degrees"),
         ({"yaw": 0.59}, "turned by 34 degrees"),
     ],

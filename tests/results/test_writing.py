@@ -61,6 +61,8 @@ def written(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extraction, "field", lambda *_: ball)
         patch.setattr(result, "MESH_RESOLUTION", 32)
+        reds = SimpleNamespace(distances=lambda image, others: others[..., 0].mean((1, 2)))
+        patch.setattr(result.dlib_identity, "installed", lambda: reds)
         figures = result.write_result(directory, inversion, image + 0.01, lambda *at: seen.append(at), title="Ball")
     return directory, inversion, figures, seen
 
@@ -97,6 +99,12 @@ def test_the_share_on_the_wrong_side_of_the_outline():
     upper = np.zeros((SIZE, SIZE), np.float32)
     upper[:16] = 1
     assert result._wrong_side(limit, depth, matte, upper) == pytest.approx(0.0)
+
+
+def test_identity_is_measured_at_the_yaws_of_views_png(written):
+    """Red is yaw in this picture."""
+    told = json.loads((written[0] / "metrics.json").read_text())["identity_distances"]
+    assert {float(yaw): distance for yaw, distance in told.items()} == {yaw: yaw for yaw in result.SWEEP_YAWS}
 
 
 def test_few_views_are_in_memory_at_once(written):
