@@ -134,7 +134,7 @@ def read_reference(inversion: Inversion, input_image: Path, views: Sequence[tupl
       InputError: some views have a depth and some have none, or one has another shape than the renderings' depth.
     """
     from pmv_jax.evaluation.comparison import Reference
-    from pmv_jax.results.writing import WEIGHTS
+    from pmv_jax.results.writing import read_weights
 
     config = inversion.generator.config
     pictures = [load_image(input_image, config.image_resolution)]
@@ -147,11 +147,8 @@ def read_reference(inversion: Inversion, input_image: Path, views: Sequence[tupl
         picture, _ = views[known.index(False)]
         raise InputError(f"view {picture}: has no {picture.stem}{DEPTH_SUFFIX} while others have; give all or none")
     z_depth = np.stack([np.full((side, side), np.nan, np.float32), *depths]) if any(known) else None
-    weights = input_image.with_name(WEIGHTS)
-    believed = (load_image(weights, config.image_resolution)[..., 0] + 1) / 2 if weights.is_file() else None
-    return Reference(
-        np.stack([inversion.camera, *views_cameras]), np.stack(pictures), z_depth=z_depth, weights=believed
-    )
+    weights = read_weights(input_image.parent, config.image_resolution)
+    return Reference(np.stack([inversion.camera, *views_cameras]), np.stack(pictures), z_depth=z_depth, weights=weights)
 
 
 def _read_depth(path: Path, side: int) -> np.ndarray | None:

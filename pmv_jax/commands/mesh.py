@@ -103,7 +103,6 @@ def _write_mesh(out: Path, inversion: Inversion, look_up: Field, bars: ProgressB
     from pmv_jax.models import frames
 
     config = inversion.generator.config
-    photograph = _photograph(Path(_INVERSION.value), config.image_resolution) if _TEXTURE.value else None
     around = camera_paths.all_round(config, focal=float(inversion.camera[16]))
     cameras = np.concatenate([around, inversion.camera[None]])
     rendered = frames.render_views(inversion.render, cameras)
@@ -120,8 +119,8 @@ def _write_mesh(out: Path, inversion: Inversion, look_up: Field, bars: ProgressB
     )
     atlas = None
     if _TEXTURE.value:
-        if photograph is not None:
-            views.append(views[-1]._replace(image=photograph, weight=_INPUT_WEIGHT))
+        photograph = _photograph(Path(_INVERSION.value), views[-1].image)
+        views.append(views[-1]._replace(image=photograph, weight=_INPUT_WEIGHT))
         colour_at = lambda points, normals: colours_from_views(points, normals, look_up(points)[1], views)  # noqa: E731
         atlas = mesh_files.bake(mesh, colour_at, _TEXTURE.value)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -131,13 +130,18 @@ def _write_mesh(out: Path, inversion: Inversion, look_up: Field, bars: ProgressB
     return f"{len(mesh.vertices)} vertices, {len(mesh.faces)} faces, {shape}"
 
 
-def _photograph(directory: Path, resolution: int) -> np.ndarray | None:
-    """The input picture of a result directory [H, W, 3]; None, with a warning, where there is only an inversion."""
+def _photograph(directory: Path, rendered: np.ndarray) -> np.ndarray:
+    """The input picture of a result directory [H, W, 3], with what its crop made up, or, with a warning, all of it, as
+    rendered [H, W, 3]."""
+    from pmv_jax.evaluation.metrics import believed
+    from pmv_jax.results.writing import read_weights
+
     path = directory / "input.png"
-    if path.is_file():
-        return load_image(path, resolution)
-    warnings.warn(f"{path}: no such file; the texture shows the generator's colours only", stacklevel=2)
-    return None
+    if not path.is_file():
+        warnings.warn(f"{path}: no such file; the texture shows the generator's colours only", stacklevel=2)
+        return rendered
+    photograph, weights = load_image(path, len(rendered)), read_weights(directory, len(rendered))
+    return photograph if weights is None else believed(photograph, rendered, weights)[0]
 
 
 def _check_out(out: Path) -> None:

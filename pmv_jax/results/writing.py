@@ -124,6 +124,16 @@ def _write_masks(directory: Path, weights: np.ndarray | None, matte: np.ndarray 
         images.save_image(directory / MATTE, 2 * matte - 1)
 
 
+def read_weights(directory: Path, resolution: int) -> np.ndarray | None:
+    """What `write_result` was given as `weights`, [resolution, resolution]; None where all of input.png is photograph.
+
+    Raises:
+      InputError: the file is no picture.
+    """
+    path = directory / WEIGHTS
+    return (images.load_image(path, resolution)[..., 0] + 1) / 2 if path.is_file() else None
+
+
 def measure(
     inversion: Inversion,
     image: np.ndarray,

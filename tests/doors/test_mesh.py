@@ -12,8 +12,9 @@ import pytest
 import trimesh
 from scipy import spatial
 
-from pmv_jax import cameras
+from pmv_jax import cameras, images
 from pmv_jax.cameras import paths as camera_paths
+from pmv_jax.commands import mesh as command_module
 from pmv_jax.commands.mesh import main
 from pmv_jax.config import GeneratorConfig
 from pmv_jax.errors import InputError
@@ -24,6 +25,7 @@ from pmv_jax.meshes.colouring import RenderedView, colours_from_views
 from pmv_jax.meshes.mesh import Mesh, decimate
 from pmv_jax.meshes.projection import draw, project, rasterise
 from pmv_jax.models import frames
+from pmv_jax.results import writing
 from tests import command, shipped, small_inversion
 from tools.training.pixels import decode_depth
 
@@ -327,6 +329,17 @@ def test_command(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "faces" in done.stdout and "input.png: no such file" in done.stderr
     assert trimesh.load_mesh(tmp_path / "sub" / "head.glb").faces.shape[0] > 100
+
+
+def test_a_texture_has_nothing_that_the_crop_made_up(tmp_path):
+    rendered = np.full((16, 16, 3), 0.25, np.float32)
+    images.save_image(tmp_path / "input.png", np.ones((16, 16, 3), np.float32))
+    np.testing.assert_allclose(command_module._photograph(tmp_path, rendered), 1)
+    weights = np.ones((16, 16), np.float32)
+    weights[:, :3] = 0
+    images.save_image(tmp_path / writing.WEIGHTS, 2 * weights - 1)
+    expected = np.where(weights[..., None] > 0, 1, rendered)
+    np.testing.assert_allclose(command_module._photograph(tmp_path, rendered), expected, atol=0.01)
 
 
 def test_command_writes_densities(tmp_path, monkeypatch):
