@@ -5,6 +5,7 @@ For tests of everything around them. Run as a program it takes the same flags.
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pmv_jax import images
 from pmv_jax.batch import job
 from pmv_jax.commands.invert import main
 from pmv_jax.inversion.result import Inversion
+from pmv_jax.inversion.stage import Photograph
 from pmv_jax.results import writing as result
 
 FILES = {"input.png", "reconstruction.png", "final.npy", "report.html", "metrics.json"}
@@ -22,19 +24,19 @@ FILES = {"input.png", "reconstruction.png", "final.npy", "report.html", "metrics
 def write_result(
     directory: Path,
     inversion: Inversion,
-    image: np.ndarray,
+    photographs: Sequence[Photograph],
     title: str,
     peak_memory: int,
-    weights: np.ndarray,
-    matte: np.ndarray | None,
 ) -> dict[str, Any]:
-    """In place of `result.write_result`, without a matte; final.npy is the final image before it is rounded."""
-    final = inversion.render(inversion.camera[None])["image"][0]
+    """In place of `result.write_result`; final.npy is the final image before it is rounded."""
+    made = inversion.render(inversion.cameras)
+    final = made["image"][0]
     np.save(directory / "final.npy", final)
-    images.save_image(directory / "input.png", image)
+    images.save_image(directory / "input.png", photographs[0].image)
     images.save_image(directory / "reconstruction.png", final)
     (directory / "report.html").write_text(title)
-    figures = result.measure(inversion, image, final, peak_memory, weights)
+    views = map(result.InputView, photographs, made["image"], made["ray_distance"], inversion.cameras)
+    figures = result.measure(inversion, list(views), peak_memory)
     (directory / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
 

@@ -25,6 +25,7 @@ from pmv_jax.batch.targets import Target
 from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.errors import InputError
 from pmv_jax.inversion import pseudo_views
+from pmv_jax.inversion.stage import Photograph
 from pmv_jax.models.generator import Generator, initialise
 
 Tree = Any
@@ -203,8 +204,8 @@ def _render(generator: Generator, recipe: InversionConfig) -> tuple[Callable[...
 def _warp(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
     make = functools.partial(pseudo_views.make, config=recipe.pseudo_views)
     size = generator.config.image_resolution
-    picture = jnp.zeros((size, size, 3)), jnp.ones((size, size))
-    return make, (generator, generator, _ws(generator), *picture, cameras.look_at(0.0, 0.0))
+    photograph = Photograph(jnp.zeros((size, size, 3)), cameras.look_at(0.0, 0.0), weights=jnp.ones((size, size)))
+    return make, (generator, generator, _ws(generator), (photograph,))
 
 
 def _ws(generator: Generator) -> Array:

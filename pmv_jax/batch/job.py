@@ -30,7 +30,7 @@ from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline import exit_codes, heap
 from pmv_jax.config import InversionConfig, to_dict
 from pmv_jax.errors import NumericalError, disk_problem
-from pmv_jax.inputs import photograph as inputs
+from pmv_jax.inputs import person
 from pmv_jax.inputs.manifest import Manifest
 from pmv_jax.inversion import pipeline
 from pmv_jax.inversion.image_run import ImageRun
@@ -106,12 +106,12 @@ class _StoppedByFailure(Exception):
 
 @dataclasses.dataclass
 class _Item:
-    """An image between its picture and its result."""
+    """An image, or several of one person, between the pictures and the result."""
 
     index: int
     name: str
     image: str
-    target: inputs.Target | Exception | None = None  # an exception: why its picture cannot be read
+    target: person.Person | Exception | None = None  # an exception: why a picture cannot be read
     space: Space | None = None
     attempt: int = 1
     run: ImageRun | None = None
@@ -230,9 +230,8 @@ class Job:
         try:
             entry = self._images[index]
             item.image = entry.image
-            entry = dataclasses.replace(entry, align=entry.align and self._options.align)
-            photograph, family = inputs.read(entry, self._config), self._generator.config
-            item.target = inputs.align(photograph, family, self._options.force, self._encoder)
+            sources = person.read(entry, self._config, self._options.align)
+            item.target = person.align(sources, self._generator.config, self._options.force, self._encoder)
         except Exception as error:
             item.target = error
         return item
@@ -248,7 +247,7 @@ class Job:
 
     def _enter(self, item: _Item, generator: Generator) -> Exception | None:
         """Starts an image, or continues it; returns what is wrong with it, if anything is."""
-        target, config = item.target, item.target.photograph.config
+        target, config = item.target, item.target.config
         try:
             if item.space is None:
                 summary.forget_failure(self._out, item.name)
@@ -260,13 +259,7 @@ class Job:
             state.mkdir(exist_ok=True)
             for _ in range(item.attempt - 1):
                 config = _slower(config)
-            known = {
-                "camera_guess": target.guess,
-                "weights": target.weights,
-                "matte": target.matte,
-                "encoder": self._encoder,
-            }
-            stages = pipeline.stages(target.image, target.camera, generator, config, **known)
+            stages = pipeline.stages(target.photographs, generator, config, encoder=self._encoder)
             watch = self._monitor.watch(item.name, _steps(config, target, self._encoder is not None))
             item.run = ImageRun(stages, config.seed, watch, state)
         except Exception as error:
@@ -303,9 +296,8 @@ class Job:
     def _write(self, item: _Item) -> None:
         inversion = dataclasses.replace(item.run.result, stages=tuple(item.run.records))
         result = item.space.result
-        known = {"weights": item.target.weights, "matte": item.target.matte}
-        write_result(result, inversion, item.target.image, title=item.name, peak_memory=self._memory, **known)
-        item.target.write_alignment(result, self._generator, inversion.camera)
+        write_result(result, inversion, item.target.photographs, title=item.name, peak_memory=self._memory)
+        item.target.write_alignments(result, self._generator, inversion.cameras)
         item.space.publish()
 
     def _written(self, item: _Item, future: Future[None]) -> None:
@@ -359,8 +351,10 @@ def _slower(config: InversionConfig) -> InversionConfig:
     return dataclasses.replace(config, **stages)
 
 
-def _steps(config: InversionConfig, target: inputs.Target, has_encoder: bool) -> int:
+def _steps(config: InversionConfig, target: person.Person, has_encoder: bool) -> int:
     """How many steps an image takes at most."""
-    begun = has_encoder or target.guess is not None
-    searched = 0 if target.camera is not None else (not begun) + config.camera.refine_steps
+    searched = 0
+    for photograph in target.photographs:
+        begun = has_encoder or photograph.guess is not None
+        searched += 0 if photograph.camera is not None else (not begun) + config.camera.refine_steps
     return searched + config.latent.steps + config.tuning.steps + config.joint.steps

@@ -17,7 +17,7 @@ from pmv_jax import cameras
 from pmv_jax.batch import slots
 from pmv_jax.config import InversionConfig
 from pmv_jax.inversion import pipeline
-from pmv_jax.inversion.stage import StageRequest
+from pmv_jax.inversion.stage import Photograph, StageRequest
 from pmv_jax.models.generator import Generator
 
 LARGEST_DEFAULT = 8  # images a device; past this, more at a time only makes each result come later
@@ -62,7 +62,7 @@ def lowered(
       It, and the stage.
     """
     image = jnp.zeros((*(generator.config.image_resolution,) * 2, 3))
-    stage = next(pipeline.stages(image, camera, generator, config))
+    stage = next(pipeline.stages([Photograph(image, camera)], generator, config))
     slot = slots.slot_inputs(stage, stage.start, jax.random.key(0), 0)
     batch = size * mesh.size
 

@@ -265,6 +265,7 @@ def _warn_of_range(before: Inversion, after: Inversion, moves: list[Move]) -> li
 
 
 def _write_result(directory: Path, before: Inversion, after: Inversion, shown: np.ndarray, begun: float) -> None:
+    from pmv_jax.inversion.stage import Photograph
     from pmv_jax.models import frames
     from pmv_jax.results import report
     from pmv_jax.results import writing as result
@@ -279,15 +280,16 @@ def _write_result(directory: Path, before: Inversion, after: Inversion, shown: n
     images.save_image(directory / "edit.png", images.contact_sheet(rows, _SHEET_WIDTH))
     print(f"edit and {len(YAWS)} views of before and after in {time.monotonic() - begun:.1f} s")
     if _QUICK.value:
-        reconstruction = np.clip(after.render(after.camera[None])["image"][0], -1, 1)
+        ((reconstruction, depth),) = frames.render_views(after.render, after.camera[None])
         images.save_image(directory / "input.png", shown)
         images.save_image(directory / "reconstruction.png", reconstruction)
         after.save(directory / "inversion")
-        figures = result.measure(after, shown, reconstruction)
+        view = result.InputView(Photograph(shown), reconstruction, np.asarray(depth), after.camera)
+        figures = result.measure(after, [view])
         (directory / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
         return
     with ProgressBars() as bars:
-        result.write_result(directory, after, shown, bars.stage("rendering"), title="Edit")
+        result.write_result(directory, after, [Photograph(shown)], bars.stage("rendering"), title="Edit")
     middle = len(YAWS) // 2
     report.add_edit(directory / "report.html", report.Edit(sheets[0][middle], sheets[1][middle]))
 

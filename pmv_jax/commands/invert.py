@@ -1,6 +1,7 @@
 """Inverts photographs: one picture in, a head that can be rendered from anywhere out; or many at a time.
 
     python -m pmv_jax.invert --image FILE [--face N | --landmarks FILE | --camera FILE | --noalign] [--mask FILE]
+                             [--image FILE ...]
                              [--generator DIR] [--config NAME|FILE.py] [--set KEY=VALUE]... [--out DIR] [--seed N]
                              [--force | --resume]
     python -m pmv_jax.invert --images 'DIR/*.png' | FILE.txt | FILE.csv | FILE.jsonl | dataset.json | set.zip
@@ -17,6 +18,12 @@ tuned generator (inversion/).
 
     python -m pmv_jax.invert --image portrait.png
     python -m pmv_jax.invert --image portrait.png --camera portrait.npy --set tuning.steps=200 --out fine
+
+Several photographs of one person, by --image again and again or as a folder, make one head: what one of them does not
+show, another may. --camera, --landmarks and --mask are given as often, in the same order. What belongs to the second
+is in photograph_2/ of the result, and so on.
+
+    python -m pmv_jax.invert --image front.jpg --image left.jpg --out anna
 
 With --images each picture gets such a directory inside --out, beside index.html, results.csv and failures.jsonl. All
 devices are used, and with --multihost all hosts. The same command goes on where it was stopped. docs/batch.md says
@@ -44,20 +51,22 @@ from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commandline.run import command
 from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
-from pmv_jax.inputs import manifest
-from pmv_jax.inputs import photograph as inputs
+from pmv_jax.images import SUFFIXES
+from pmv_jax.inputs import manifest, person
 from pmv_jax.results import workspace
 
 FLAGS = Flags()
-_IMAGE = FLAGS.string("image", None, "Picture to invert. This or --images is required.")
+_IMAGE = FLAGS.strings(
+    "image",
+    "Picture to invert, or a folder of one person's. Repeated: more of the same person. This or --images is required.",
+)
 _IMAGES = FLAGS.string(
     "images",
     None,
     "Pictures to invert: a quoted pattern, a manifest (.txt, .csv, .jsonl), an EG3D dataset.json or .zip.",
 )
-_CAMERA = FLAGS.string(
+_CAMERA = FLAGS.strings(
     "camera",
-    None,
     "Its camera: .npy or .json with EG3D's 25 numbers, EG3D's dataset.json or cameras.json, or nerfstudio's "
     "transforms.json. Default: search for it.",
 )
@@ -68,12 +77,11 @@ _CONVENTION = FLAGS.string(
     "several are joined by commas.",
 )
 _FACE = FLAGS.integer("face", None, "Which face, counted from the largest. Default: the largest.", least=1)
-_LANDMARKS = FLAGS.string(
-    "landmarks", None, "Five lines 'x y' in pixels: eyes, nose tip, mouth corners, left first. Default: detect them."
+_LANDMARKS = FLAGS.strings(
+    "landmarks", "Five lines 'x y' in pixels: eyes, nose tip, mouth corners, left first. Default: detect them."
 )
-_MASK = FLAGS.string(
+_MASK = FLAGS.strings(
     "mask",
-    None,
     "Picture of the photograph's size, or the crop's, with head, hair and clothes white and all else black.",
 )
 _ALIGN = FLAGS.switch("align", True, "Find the face and crop to it; --noalign takes the central square.")
@@ -127,7 +135,8 @@ def _invert_one() -> int:
     foreign = [name for name in FLAGS.given() if name in _BATCH_FLAGS]
     if foreign:
         raise InputError(f"--{foreign[0]} is for --images; it has no meaning with --image")
-    out = Path(os.path.abspath(_OUT.value or Path("out", Path(_IMAGE.value).stem)))
+    title = Path(os.path.abspath(_IMAGE.value[0])).stem
+    out = Path(os.path.abspath(_OUT.value or Path("out", title)))
     force, resume = _FORCE.value, _RESUME.value
 
     # Everything that can be wrong is found out before anything is created or computed, the cheap checks first.
@@ -135,7 +144,7 @@ def _invert_one() -> int:
     if resume and workspace.is_finished(out):
         print(f"{out} is finished; nothing to do")
         return 0
-    photograph = inputs.read(_entry(_IMAGE.value), _config())
+    sources = person.read(_entry(), _config())
     generator_directory = _generator_directory()
 
     from pmv_jax.checkpoints.encoder import load_encoder
@@ -147,33 +156,15 @@ def _invert_one() -> int:
     heap.give_back_after_compiling()
     generator = load_generator(generator_directory)
     encoder = load_encoder(generator_directory, generator.config)
-    target = inputs.align(photograph, generator.config, force, encoder)
+    target = person.align(sources, generator.config, force, encoder)
     workspace.check_space(out, _space_needed(generator_directory))
     request = target.request(str(generator_directory))
     with workspace.open_workspace(out, request, force=force, resume=resume) as space, ProgressBars() as bars:
-        inversion = pipeline.invert(
-            target.image,
-            target.camera,
-            generator,
-            photograph.config,
-            progress=bars.update,
-            state_directory=space.state,
-            camera_guess=target.guess,
-            weights=target.weights,
-            matte=target.matte,
-            encoder=encoder,
+        inversion = pipeline.invert_photographs(
+            target.photographs, generator, target.config, bars.update, space.state, encoder=encoder
         )
-        title = Path(_IMAGE.value).stem
-        figures = write_result(
-            space.result,
-            inversion,
-            target.image,
-            bars.stage("rendering"),
-            title=title,
-            weights=target.weights,
-            matte=target.matte,
-        )
-        target.write_alignment(space.result, generator, inversion.camera)
+        figures = write_result(space.result, inversion, target.photographs, bars.stage("rendering"), title=title)
+        target.write_alignments(space.result, generator, inversion.cameras)
     if figures["doubts"]:
         print(f"doubtful: {'; '.join(figures['doubts'])}")
     print(f"PSNR {figures['psnr']:.2f} dB in {time.monotonic() - start:.0f} s: {out}")
@@ -182,8 +173,8 @@ def _invert_one() -> int:
 
 def _invert_many() -> int:
     for flag in (_CAMERA, _CONVENTION, _FACE, _LANDMARKS, _MASK):
-        if flag.value is not None:
-            raise InputError(f"--{flag.name} is for one --image; a manifest has it line by line")
+        if flag.value:
+            raise InputError(f"--{flag.name} is for --image; a manifest has it line by line")
     images = manifest.read(_IMAGES.value)
     config = _config()
     generator_directory = _generator_directory()
@@ -219,10 +210,36 @@ def _plan(machine: str, images: int, generator_directory: Path, config: Inversio
     return 0
 
 
-def _entry(image: str) -> manifest.Entry:
-    return manifest.Entry(
-        image, _CAMERA.value, _LANDMARKS.value, _FACE.value, _ALIGN.value, _CONVENTION.value, _MASK.value
+def _entry() -> manifest.Entry:
+    """What is asked for: the first photograph, with those after it as its others."""
+    pictures = [picture for image in _IMAGE.value for picture in _pictures(image)]
+    if _FACE.value is not None and len(pictures) > 1:
+        raise InputError("--face is for one --image; a manifest has it line by line, with the same person in each line")
+    each = (_one_for_each(flag.name, flag.value, len(pictures)) for flag in (_CAMERA, _LANDMARKS, _MASK))
+    first, *others = (
+        manifest.Entry(picture, camera, landmarks, _FACE.value, _ALIGN.value, _CONVENTION.value, mask)
+        for picture, camera, landmarks, mask in zip(pictures, *each, strict=True)
     )
+    return dataclasses.replace(first, others=tuple(others))
+
+
+def _pictures(image: str) -> list[str]:
+    """A picture, or those of a folder."""
+    folder = Path(image)
+    if not folder.is_dir():
+        return [image]
+    found = sorted(str(path) for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"--image {image}: is a directory that holds no picture; give a picture, or a folder of some")
+    return found
+
+
+def _one_for_each(flag: str, values: list[str], pictures: int) -> list[str | None]:
+    if values and len(values) != pictures:
+        raise InputError(
+            f"--{flag} is given {len(values)} times for {pictures} pictures; give it for each, or for none"
+        )
+    return [*values] if values else [None] * pictures
 
 
 def _config() -> InversionConfig:

@@ -2,21 +2,24 @@
 
     DIR/*.png       every file that fits, ** for folders below
     list.txt        one image a line; after it, behind tabs, its camera file and settings KEY=VALUE; # begins a comment
-    list.csv        columns: image, and any of camera, camera_convention, landmarks, face, mask, align and settings such
-                    as tuning.steps
+    list.csv        columns: image, and any of person, camera, camera_convention, landmarks, face, mask, align and
+                    settings such as tuning.steps
     list.jsonl      one object a line, with the same keys; camera may be the 25 numbers themselves
     dataset.json    EG3D's {"labels": [[image, 25 numbers], ...]}
     set.zip         its pictures, with the cameras of the dataset.json inside, if there is one: EG3D's data sets
 
 Paths in a manifest are relative to its folder. Any of them may be remote (gs://...), as `etils.epath` reads them.
 
+Lines that name the same person are one entry: several photographs of which one head is made.
+
 A manifest is held as its lines: an entry is only read when it is asked for, and what is wrong with it concerns nobody
-else.
+else; but settings of one person that contradict each other are nobody's in particular.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import glob
 import hashlib
 import io
@@ -25,7 +28,6 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -36,11 +38,13 @@ from pmv_jax.images import SUFFIXES
 
 KINDS = (".txt", ".csv", ".jsonl", ".json", ".zip")
 WEB = ("http://", "https://", "ftp://")
+_UNREADABLE = (InputError, ValueError, TypeError, KeyError, RecursionError, AttributeError)  # what a bad line raises
+_NEXT = "\0"  # between the lines of a person
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Entry:
-    """One image and what is asked for it.
+    """One image and what is asked for it, and what belongs to the same person.
 
     Attributes:
       image: path.
@@ -51,6 +55,7 @@ class Entry:
       camera_convention: in which the camera is written, see `cameras.conventions`; None is the project's own.
       mask: path of a picture in which head, hair and clothes are white and all else is black.
       settings: KEY=VALUE, as `config.override` takes them.
+      others: further photographs of the same person, with the same settings and no others themselves.
     """
 
     image: str
@@ -61,14 +66,16 @@ class Entry:
     camera_convention: str | None = None
     mask: str | None = None
     settings: tuple[str, ...] = ()
+    others: tuple[Entry, ...] = ()
 
 
 class Manifest(Sequence[Entry]):
     """The entries of a batch, read one at a time.
 
     Attributes:
-      names: of their results, each only once: the image's name without its suffix, and where several images share it,
-        with a hash of the whole entry behind it. So a name stays with what is asked for when others join or leave.
+      names: of their results, each only once: the person's, or else the image's without its suffix, and where several
+        share it, with a hash of the whole entry behind it. So a name stays with what is asked for when others join or
+        leave.
     """
 
     def __init__(self, where: str, lines: list[str], fields: list[str] | None = None, kind: str = ".txt") -> None:
@@ -76,12 +83,17 @@ class Manifest(Sequence[Entry]):
         self._folder = os.path.dirname(where)
         self._where, self._fields, self._kind = where, fields, kind
         lines = list(dict.fromkeys(lines))  # what is asked for twice is done once
-        stems = [self._stem(line) for line in lines]
+        people: dict[str, str] = {}  # what goes together: a line, or all lines of a person
+        for line in lines:
+            person = self._person(line)
+            key = line if person is None else _NEXT + person
+            people[key] = people[key] + _NEXT + line if key in people else line
+        self._lines = list(people.values())
+        stems = [self._stem(lines) for lines in self._lines]
         count = Counter(stem.casefold() for stem in stems)  # some disks do not tell a.png from A.png
-        self._lines = lines
         self.names = [
-            stem if count[stem.casefold()] == 1 else f"{stem}-{hashlib.sha256(line.encode()).hexdigest()[:8]}"
-            for stem, line in zip(stems, lines, strict=True)
+            stem if count[stem.casefold()] == 1 else f"{stem}-{hashlib.sha256(lines.encode()).hexdigest()[:8]}"
+            for stem, lines in zip(stems, self._lines, strict=True)
         ]
 
     def __len__(self) -> int:
@@ -94,19 +106,59 @@ class Manifest(Sequence[Entry]):
           InputError: its line cannot be understood.
         """
         try:
-            return self._entry(self._values(self._lines[index]))
-        except (InputError, ValueError, TypeError, KeyError, RecursionError) as error:
+            entries = [self._entry(self._values(line)) for line in self._lines[index].split(_NEXT)]
+        except _UNREADABLE as error:
             raise InputError(f"{self._where}: entry {self.names[index]!r}: {error}") from error
+        settings = tuple(dict.fromkeys(setting for entry in entries for setting in entry.settings))
+        first, *others = (dataclasses.replace(entry, settings=settings) for entry in entries)
+        return dataclasses.replace(first, others=tuple(others))
 
-    def _stem(self, line: str) -> str:
+    def check_people(self) -> None:
+        """Refuses lines of one person that contradict each other.
+
+        Raises:
+          InputError: a setting has two values.
+        """
+        for index, lines in enumerate(self._lines):
+            if _NEXT not in lines:
+                continue
+            try:
+                settings = self[index].settings
+            except InputError:
+                continue  # said when it is read
+            known: dict[str, str] = {}
+            for setting in settings:
+                other = known.setdefault(setting.partition("=")[0], setting)
+                if other != setting:
+                    person = self._person(lines.split(_NEXT)[0])
+                    raise InputError(
+                        f"--images {self._where}: person {person!r} has {other} and {setting}; "
+                        "photographs of one person are inverted together, with one recipe"
+                    )
+
+    def _person(self, line: str) -> str | None:
+        """Who is named in a line; None where nobody is, or it cannot be understood."""
+        if "person" not in (line if self._fields is None else self._fields):
+            return None  # nearly always, and said without reading it
         try:
-            image = str(self._values(line)["image"])
-        except (InputError, ValueError, TypeError, KeyError, RecursionError):
-            image = "unreadable"  # the entry says why, when it is read
-        if not image.lower().endswith(SUFFIXES):  # beside a.png, a.txt must not claim its name
-            image = image.replace(".", "_")
+            person = self._values(line).get("person")
+        except _UNREADABLE:
+            return None
+        return None if person is None else str(person).strip() or None
+
+    def _stem(self, lines: str) -> str:
+        line = lines.split(_NEXT)[0]
+        stem = self._person(line)
+        if stem is None:
+            try:
+                image = str(self._values(line)["image"])
+            except _UNREADABLE:
+                image = "unreadable"  # the entry says why, when it is read
+            if not image.lower().endswith(SUFFIXES):  # beside a.png, a.txt must not claim its name
+                image = image.replace(".", "_")
+            stem = PurePosixPath(image).stem
         # What a result's directory may be called; a dot in front would hide it.
-        stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in PurePosixPath(image).stem)
+        stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in stem)
         return stem.strip(". ")[:100] or "image"
 
     def _values(self, line: str) -> dict[str, Any]:
@@ -132,6 +184,7 @@ class Manifest(Sequence[Entry]):
         image, camera, landmarks, convention, mask = (
             values.pop(key, None) for key in ("image", "camera", "landmarks", "camera_convention", "mask")
         )
+        values.pop("person", None)  # whose lines are together already
         if not isinstance(image, str) or not image.strip():
             raise InputError("has no image")
         if camera is not None and not isinstance(camera, str):
@@ -175,6 +228,7 @@ def read(images: str) -> Manifest:
         raise InputError(f"--images {images}: cannot be read ({error}); see docs/batch.md for the forms") from error
     if not manifest:
         raise InputError(f"--images {images}: names no image")
+    manifest.check_people()
     return manifest
 
 

@@ -31,11 +31,12 @@ from pmv_jax.inputs.manifest import WEB, Entry
 
 if TYPE_CHECKING:
     from pmv_jax.faces.portrait import Portrait
+    from pmv_jax.inversion.stage import Photograph
     from pmv_jax.models.encoder import Encoder
 
 
 @dataclasses.dataclass(frozen=True)
-class Photograph:
+class Source:
     """An entry whose files have been read.
 
     Attributes:
@@ -64,7 +65,7 @@ class Target:
       matte: [H, W] in [0, 1], the share of each pixel that is head, hair or clothes; None where nobody says.
     """
 
-    photograph: Photograph
+    source: Source
     image: np.ndarray
     weights: np.ndarray
     guess: np.ndarray | None
@@ -74,7 +75,14 @@ class Target:
     @property
     def camera(self) -> np.ndarray | None:
         """[25], as it was given; None where it was not."""
-        return self.photograph.camera
+        return self.source.camera
+
+    @property
+    def photograph(self) -> Photograph:
+        """As an inversion takes it."""
+        from pmv_jax.inversion.stage import Photograph
+
+        return Photograph(self.image, self.camera, self.guess, self.weights, self.matte)
 
     def request(self, generator: str) -> dict[str, Any]:
         """Plain data that differs wherever the result would."""
@@ -83,7 +91,7 @@ class Target:
             "camera": None if self.camera is None else self.camera.tolist(),
             "landmarks": None if self.portrait is None else self.portrait.landmarks.tolist(),
             "generator": generator,
-            "config": to_dict(self.photograph.config),
+            "config": to_dict(self.source.config),
             **({} if self.matte is None else {"matte": hashlib.sha256(self.matte.tobytes()).hexdigest()}),
         }
 
@@ -96,10 +104,10 @@ class Target:
         from pmv_jax.inversion.camera import average_head
 
         head = np.asarray(average_head(generator, camera))
-        write_alignment(directory, self.photograph.picture, self.portrait, self.image, head, camera)
+        write_alignment(directory, self.source.picture, self.portrait, self.image, head, camera)
 
 
-def read(entry: Entry, config: InversionConfig) -> Photograph:
+def read(entry: Entry, config: InversionConfig) -> Source:
     """Reads the files of an entry.
 
     Raises:
@@ -117,16 +125,14 @@ def read(entry: Entry, config: InversionConfig) -> Photograph:
         picture = open_image(path)
     if len(names) > 1:
         raise InputError(f"{' and '.join(names)} exclude each other; each says in its own way where the face is")
-    return Photograph(entry, picture, _camera(entry), config, None if entry.mask is None else _mask(entry.mask))
+    return Source(entry, picture, _camera(entry), config, None if entry.mask is None else _mask(entry.mask))
 
 
-def align(
-    photograph: Photograph, family: GeneratorConfig, force: bool = False, encoder: Encoder | None = None
-) -> Target:
+def align(source: Source, family: GeneratorConfig, force: bool = False, encoder: Encoder | None = None) -> Target:
     """Crops a photograph as the generator wants it.
 
     Args:
-      photograph: of `read`.
+      source: of `read`.
       family: the generator's config, for its cameras and the size of its pictures.
       force: go on with a doubtful face or camera.
       encoder: the generator's: it finds the crop where face detection is not installed, and the matte where nobody
@@ -135,37 +141,37 @@ def align(
     Raises:
       InputError: no face, or a doubtful one; a camera that fits no picture of the generator.
     """
-    entry, picture, resolution = photograph.entry, photograph.picture, family.image_resolution
-    if photograph.camera is not None:
-        _check_camera(photograph, family, force)
+    entry, picture, resolution = source.entry, source.picture, family.image_resolution
+    if source.camera is not None:
+        _check_camera(source, family, force)
     from pmv_jax.faces import alignment
     from pmv_jax.inputs import framing
 
     portrait, frame = None, None
-    if photograph.camera is None and entry.align:
-        portrait = _find_face(entry, picture, family, photograph.config, force)
-        frame = _frame(photograph, encoder) if portrait is None else portrait.resampled
+    if source.camera is None and entry.align:
+        portrait = _find_face(entry, picture, family, source.config, force)
+        frame = _frame(source, encoder) if portrait is None else portrait.resampled
     cut = functools.partial(alignment.cut, frame=frame, resolution=resolution)
-    image, matte = cut(picture), _matte(photograph, cut, resolution)
+    image, matte = cut(picture), _matte(source, cut, resolution)
     if matte is None and encoder is not None:
         matte = framing.matte_of(image, encoder)
     guess = None if portrait is None else portrait.pose.camera
-    return Target(photograph, image, alignment.coverage(picture, frame, resolution), guess, portrait, matte)
+    return Target(source, image, alignment.coverage(picture, frame, resolution), guess, portrait, matte)
 
 
-def _frame(photograph: Photograph, encoder: Encoder | None) -> np.ndarray | None:
+def _frame(source: Source, encoder: Encoder | None) -> np.ndarray | None:
     """The crop without face detection: where the encoder sees a head. None, the central square, is warned of."""
     from pmv_jax.faces import alignment
     from pmv_jax.inputs import framing
 
-    frame = None if encoder is None else framing.frame_of(photograph.picture, encoder)
+    frame = None if encoder is None else framing.frame_of(source.picture, encoder)
     if frame is None:
         warnings.warn(
-            f"{photograph.entry.image}: face detection is not installed (pip install 'pmv_jax[face]'); "
+            f"{source.entry.image}: face detection is not installed (pip install 'pmv_jax[face]'); "
             "taking the central square and searching for the camera",
             stacklevel=3,
         )
-    elif alignment.is_aligned(photograph.picture, frame):
+    elif alignment.is_aligned(source.picture, frame):
         return None
     return frame
 
@@ -184,9 +190,9 @@ def _mask(path: str) -> Image.Image:
     return mask
 
 
-def _matte(photograph: Photograph, cut: Callable[[Image.Image], np.ndarray], resolution: int) -> np.ndarray | None:
+def _matte(source: Source, cut: Callable[[Image.Image], np.ndarray], resolution: int) -> np.ndarray | None:
     """The mask [resolution, resolution] in [0, 1], cropped with its photograph, or as it is if it is the crop's own."""
-    mask, picture = photograph.mask, photograph.picture
+    mask, picture = source.mask, source.picture
     if mask is None:
         return None
     if mask.size == picture.size:
@@ -196,14 +202,12 @@ def _matte(photograph: Photograph, cut: Callable[[Image.Image], np.ndarray], res
     else:
         (width, height), (own_width, own_height) = mask.size, picture.size
         raise InputError(
-            f"mask {photograph.entry.mask}: is {width}x{height} pixels; draw it on the photograph, which is "
+            f"mask {source.entry.mask}: is {width}x{height} pixels; draw it on the photograph, which is "
             f"{own_width}x{own_height}, or on its crop of {resolution}x{resolution}"
         )
     matte = (cropped[..., 0] + 1) / 2
     if matte.max() < 0.5:
-        raise InputError(
-            f"mask {photograph.entry.mask}: is black all over the crop; make the head white that is inverted"
-        )
+        raise InputError(f"mask {source.entry.mask}: is black all over the crop; make the head white that is inverted")
     return matte
 
 
@@ -221,13 +225,13 @@ def _camera(entry: Entry) -> np.ndarray | None:
     return checked(entry.camera, f"camera of {entry.image}", convention or ())
 
 
-def _check_camera(photograph: Photograph, family: GeneratorConfig, force: bool) -> None:
+def _check_camera(source: Source, family: GeneratorConfig, force: bool) -> None:
     """Refuses a camera that cannot be that of the picture; with `force` it is a warning."""
-    camera = photograph.camera.astype(np.float64)
+    camera = source.camera.astype(np.float64)
     problem = conventions.misfit(camera, family)
     if problem is None:
         return
-    message = f"camera of {photograph.entry.image}: {problem}{conventions.hint(camera, family)}"
+    message = f"camera of {source.entry.image}: {problem}{conventions.hint(camera, family)}"
     if not force:
         raise InputError(f"{message}; without --camera it is estimated, --force takes it all the same")
     warnings.warn(message, stacklevel=2)

@@ -25,7 +25,7 @@ from pmv_jax.cameras.poses import of_camera, to_camera
 from pmv_jax.config import CameraSearchConfig
 from pmv_jax.inversion import adam_loop, latent
 from pmv_jax.inversion.adam_loop import FitState
-from pmv_jax.inversion.stage import Draft, StageRequest
+from pmv_jax.inversion.stage import Draft, EachPhotograph, Photograph, StageRequest
 from pmv_jax.models.generator import Generator
 
 # How far cameras are drawn around an estimate, standard deviations: the roll in radians, shifts in picture sizes, and
@@ -81,16 +81,17 @@ def around(guess: Array, codes: Array) -> Estimate:
     return Estimate(of_camera(guess), jnp.asarray(_GUESS_WIDTHS), codes.mean(0), jnp.ones(()))
 
 
-def seen(draft: Draft) -> Estimate:
+def seen(draft: Draft, photograph: Photograph) -> Estimate:
     """The estimate where an encoder has looked at the picture; what landmarks tell is weighed in."""
-    pose, width = draft.glance.pose[:5], draft.glance.pose_width[:5]
-    if draft.camera_guess is not None:  # the product of two Gaussians
+    glance = photograph.glance
+    pose, width = glance.pose[:5], glance.pose_width[:5]
+    if photograph.guess is not None:  # the product of two Gaussians
         precisions = jnp.stack([width, jnp.asarray(_GUESS_WIDTHS)]) ** -2
-        pose = (precisions * jnp.stack([pose, of_camera(draft.camera_guess)])).sum(0) / precisions.sum(0)
+        pose = (precisions * jnp.stack([pose, of_camera(photograph.guess)])).sum(0) / precisions.sum(0)
         width = precisions.sum(0) ** -0.5
     camera = to_camera(pose, draft.generator.config)
-    code = latent.seen(draft, camera, latent.statistics(draft.generator, camera))
-    return Estimate(pose, width, code, jnp.sqrt(jnp.mean(draft.glance.code_width**2)))
+    code = latent.seen(draft, photograph, camera, latent.statistics(draft.generator, camera))
+    return Estimate(pose, width, code, jnp.sqrt(jnp.mean(glance.code_width**2)))
 
 
 @jax.jit
@@ -224,48 +225,53 @@ class CameraSearchProgram:
         return run(state, generator, *own, key, steps, heads=self.heads, resolution=self.resolution)
 
 
-def _request(name: str, draft: Draft, steps: int, heads: int, estimate: Estimate) -> StageRequest:
-    program = CameraSearchProgram(heads, draft.config.camera.resolution)
-    weights = jnp.ones(draft.image.shape[:2]) if draft.weights is None else draft.weights
-    return StageRequest(
-        name, steps, program, start(estimate), (draft.image, weights), "give the camera (--camera FILE)"
-    )
+def _request(
+    name: str, config: CameraSearchConfig, photograph: Photograph, steps: int, heads: int, estimate: Estimate
+) -> StageRequest:
+    program, own = CameraSearchProgram(heads, config.resolution), (photograph.image, photograph.weights)
+    return StageRequest(name, steps, program, start(estimate), own, "give the camera (--camera FILE)")
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
-    """The first round of the search, where nothing is known of the camera: a row of the method."""
+class Search(EachPhotograph):
+    """The first round of the search, where nothing is known of a camera: a row of the method."""
 
     name: str = "camera"
 
-    def run(self, draft: Draft) -> Coroutine[StageRequest, Estimate, Draft]:
-        """See `stage.Stage.run`."""
-        if draft.camera is not None:
-            return draft
-        if draft.glance is not None:
-            return draft.replace(camera_estimate=seen(draft))
+    def look(self, name: str, draft: Draft, photograph: Photograph) -> Coroutine[StageRequest, Estimate, Photograph]:
+        """See `EachPhotograph.look`."""
+        if photograph.camera is not None:
+            return photograph
+        if photograph.glance is not None:
+            return photograph.replace(estimate=seen(draft, photograph))
         config, codes = draft.config.camera, random_codes(draft.generator)
-        if draft.camera_guess is not None:
-            return draft.replace(camera_estimate=around(draft.camera_guess, codes))
-        found = yield _request(self.name, draft, 1, config.heads, unknown(codes, config))
-        return draft.replace(camera_estimate=found)
+        if photograph.guess is not None:
+            return photograph.replace(estimate=around(photograph.guess, codes))
+        found = yield _request(name, config, photograph, 1, config.heads, unknown(codes, config))
+        return photograph.replace(estimate=found)
 
 
 @dataclasses.dataclass(frozen=True)
-class Refinement:
-    """Rounds around what is known of the camera: a row of the method. The head is placed before that camera then."""
+class Refinement(EachPhotograph):
+    """Rounds around what is known of a camera: a row of the method. The head is placed before the cameras then."""
 
     name: str = "camera_refinement"
 
     def run(self, draft: Draft) -> Coroutine[StageRequest, Estimate, Draft]:
         """See `stage.Stage.run`."""
-        if draft.camera is not None:
+        if draft.code is not None:
             return draft
-        config, found = draft.config.camera, draft.camera_estimate
+        return latent.begin((yield from super().run(draft)))
+
+    def look(self, name: str, draft: Draft, photograph: Photograph) -> Coroutine[StageRequest, Estimate, Photograph]:
+        """See `EachPhotograph.look`."""
+        if photograph.camera is not None:
+            return photograph
+        config, found = draft.config.camera, photograph.estimate
         if config.refine_steps:
-            found = yield _request(self.name, draft, config.refine_steps, config.refine_heads, found)
-        camera = to_camera(found.pose, draft.generator.config)
-        return latent.begin(draft, camera, found.pose if draft.config.latent.camera_rate else None)
+            found = yield _request(name, config, photograph, config.refine_steps, config.refine_heads, found)
+        pose = found.pose if draft.config.latent.camera_rate else None
+        return photograph.replace(camera=to_camera(found.pose, draft.generator.config), pose=pose)
 
 
 def _pictures(generator: Generator, codes: Array, views: Array, resolution: int) -> Array:

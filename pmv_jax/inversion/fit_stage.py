@@ -29,13 +29,14 @@ class ViewFitProgram:
     """`view_fitting.run` as a `StageProgram`.
 
     Attributes:
-      loss: see there.
-      fits_pose: whether the variables have a pose.
+      loss, inputs: see there.
+      fits_poses: whether the variables have poses.
       outlined: whether the views have an outline.
     """
 
     loss: LossConfig
-    fits_pose: bool = False
+    inputs: int
+    fits_poses: bool = False
     outlined: bool = False
 
     def network(self) -> Tree | None:
@@ -45,17 +46,17 @@ class ViewFitProgram:
     def __call__(
         self, state: FitState, generator: Generator, network: Tree | None, own: Tree, key: Array, steps: Array
     ) -> tuple[FitState, Array]:
-        return view_fitting.run(state, generator, *own, network, key, steps, loss_config=self.loss)
+        return view_fitting.run(state, generator, *own, network, key, steps, loss_config=self.loss, inputs=self.inputs)
 
 
-def input_alone(draft: Draft) -> view_fitting.Views:
-    """The input, as far as it is to be believed, with room for the pseudo-views that a later stage adds."""
+def inputs_alone(draft: Draft) -> view_fitting.Views:
+    """The photographs, as far as they are to be believed, with room for the pseudo-views that a later stage adds."""
     config = draft.config
     room = config.pseudo_views.count if config.joint.steps else 0
     side = draft.generator.config.rendering.neural_resolution
-    views = view_fitting.single_view(draft.image, draft.camera, room, side)
-    views = views._replace(outline=outline.of_input(draft, room))
-    return views if draft.weights is None else views._replace(weights=draft.weights * views.weights)
+    images, weights = (jnp.stack(x) for x in zip(*((p.image, p.weights) for p in draft.photographs), strict=True))
+    views = view_fitting.of_inputs(images, draft.cameras, weights, room, side)
+    return views._replace(outline=outline.of_inputs(draft, room))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +67,12 @@ class ViewFit:
       name: of the stage.
       settings: picks the stage's settings from the recipe; they have `steps`, and without steps it is left out.
       plan: how far what moves at each step.
-      hand_on: what is known then, from what was known and the variables: "code", "params", and "pose" where it is
+      hand_on: what is known then, from what was known and the variables: "code", "params", and "poses" where they are
         fitted.
       prepare: what is computed before, in no steps.
       params: where the weights start.
       views: what is fitted.
-      fits_pose: whether an estimated pose is fitted too.
+      fits_poses: whether estimated poses are fitted too.
     """
 
     name: str
@@ -80,8 +81,8 @@ class ViewFit:
     hand_on: Callable[[Draft, Tree], Draft]
     prepare: Callable[[Draft], Draft] = lambda draft: draft
     params: Callable[[Draft], Tree] = lambda draft: draft.params
-    views: Callable[[Draft], view_fitting.Views] = input_alone
-    fits_pose: bool = False
+    views: Callable[[Draft], view_fitting.Views] = inputs_alone
+    fits_poses: bool = False
 
     def run(self, draft: Draft) -> Coroutine[StageRequest, Tree, Draft]:
         """See `stage.Stage.run`."""
@@ -92,13 +93,21 @@ class ViewFit:
         return self.hand_on(draft, (yield self._request(draft, settings)))
 
     def _request(self, draft: Draft, settings: Settings) -> StageRequest:
-        plan, pose = self.plan(draft.config), draft.pose if self.fits_pose else None
-        if pose is not None:
-            plan = plan.replace(pose=pose, pose_pull=jnp.float32(_POSE_PULL))
-        views = self.views(draft)
-        program = ViewFitProgram(draft.config.loss, pose is not None, views.outline is not None)
-        fresh = jax.tree.map(jnp.array, (draft.code, self.params(draft), pose))  # copies: the loop donates its state
+        plan, poses, views = self.plan(draft.config), None, self.views(draft)
+        if self.fits_poses and any(photograph.pose is not None for photograph in draft.photographs):
+            poses, is_estimate = _poses(draft)
+            plan = plan.replace(poses=poses, is_estimate=is_estimate, pose_pull=jnp.float32(_POSE_PULL))
+        outlined, inputs = views.outline is not None, len(draft.photographs)
+        program = ViewFitProgram(draft.config.loss, inputs, poses is not None, outlined)
+        fresh = jax.tree.map(jnp.array, (draft.code, self.params(draft), poses))  # copies: the loop donates its state
         own = views, plan, draft.statistics.std
         flag = f" (--set {settings.group}.learning_rate=...)" if hasattr(draft.config, settings.group) else ""
         remedy = f"try a lower learning rate{flag}"
         return StageRequest(self.name, settings.steps, program, view_fitting.start(*fresh), own, remedy)
+
+
+def _poses(draft: Draft) -> tuple[Array, Array]:
+    """Poses [N, 5] of the photographs, zeros where a camera was given, and which of them are estimates, bool [N]."""
+    known = [photograph.pose for photograph in draft.photographs]
+    poses = jnp.stack([jnp.zeros(5) if pose is None else pose for pose in known])
+    return poses, jnp.array([pose is not None for pose in known])

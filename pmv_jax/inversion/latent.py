@@ -16,7 +16,7 @@ from jax import Array
 from pmv_jax.cameras import poses
 from pmv_jax.config import InversionConfig
 from pmv_jax.inversion import view_fitting
-from pmv_jax.inversion.stage import Draft
+from pmv_jax.inversion.stage import Draft, Photograph
 from pmv_jax.models.encoder import Glance
 from pmv_jax.models.generator import Generator
 
@@ -47,32 +47,30 @@ def random_codes(generator: Generator, camera: Array) -> Array:
     return generator.mapping(z, jnp.broadcast_to(camera, (_STATISTICS_SAMPLES, 25)))[:, 0]
 
 
-def begin(draft: Draft, camera: Array, pose: Array | None = None) -> Draft:
-    """Places a head before the camera of the input, where stage 1 begins: the one that the encoder saw, or else the
-    generator's average head.
-
-    Args:
-      draft: what is known so far.
-      camera: [25] of the input.
-      pose: [5] of the same, if it is an estimate to be refined.
-    """
+def begin(draft: Draft) -> Draft:
+    """Places a head before the cameras, which are known, where stage 1 begins: the one that the encoder saw, in the
+    mean over the photographs, or else the generator's average head."""
+    camera = draft.photographs[0].camera
     stats = statistics(draft.generator, camera)
     rows = draft.generator.config.num_ws if draft.config.latent.space == "w_plus" else 1
-    w = stats.mean if draft.encoder is None else seen(draft, camera, stats)
-    return draft.replace(camera=camera, pose=pose, statistics=stats, code=jnp.tile(w, (rows, 1)))
+    w = stats.mean
+    if draft.encoder is not None:
+        w = sum(seen(draft, photograph, camera, stats) for photograph in draft.photographs) / len(draft.photographs)
+    return draft.replace(statistics=stats, code=jnp.tile(w, (rows, 1)))
 
 
-def seen(draft: Draft, camera: Array, stats: LatentStatistics) -> Array:
+def seen(draft: Draft, photograph: Photograph, camera: Array, stats: LatentStatistics) -> Array:
     """The w [w_dim] that the encoder saw.
 
     Args:
-      draft: has its glance.
+      draft: has the encoder.
+      photograph: has its glance.
       camera: [25] that conditions the mapping.
       stats: of w for that camera.
     """
     if draft.encoder.config.code_space == "z":
-        return _mean_of(draft.glance, draft.generator, camera)
-    return stats.mean + stats.std * draft.glance.code
+        return _mean_of(photograph.glance, draft.generator, camera)
+    return stats.mean + stats.std * photograph.glance.code
 
 
 @jax.jit
@@ -102,8 +100,13 @@ def plan(recipe: InversionConfig) -> view_fitting.Plan:
 
 
 def hand_on(draft: Draft, fitted: dict[str, Any]) -> Draft:
-    """The pivot, and the camera as it was refined with it, from the variables of `view_fitting`."""
-    if "pose" in fitted:
-        camera = poses.to_camera(fitted["pose"], draft.generator.config)
-        draft = draft.replace(camera=camera, pose=fitted["pose"])
+    """The pivot, and the cameras as they were refined with it, from the variables of `view_fitting`."""
+    if "poses" in fitted:
+        refined = []
+        for photograph, pose in zip(draft.photographs, fitted["poses"], strict=True):
+            if photograph.pose is not None:
+                camera = poses.to_camera(pose, draft.generator.config)
+                photograph = photograph.replace(camera=camera, pose=pose)
+            refined.append(photograph)
+        draft = draft.replace(photographs=tuple(refined))
     return draft.replace(code=fitted["code"])

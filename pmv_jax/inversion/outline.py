@@ -18,7 +18,7 @@ from jax import Array
 from pmv_jax import cameras
 from pmv_jax.inversion import view_fitting
 from pmv_jax.inversion.losses import Outline
-from pmv_jax.inversion.stage import Draft, StageRequest, Tree
+from pmv_jax.inversion.stage import Draft, EachPhotograph, Photograph, StageRequest, Tree
 from pmv_jax.meshes.backdrop import backdrop_depth
 
 _CLEARANCE = (
@@ -28,19 +28,20 @@ _EDGE = 0.02  # width around the outline in which no pixel is believed, in units
 
 
 @dataclasses.dataclass(frozen=True)
-class FindBackdrop:
+class FindBackdrop(EachPhotograph):
     """Where the backdrop begins, if there is a matte: a row of the method, in no steps."""
 
     name: str = "backdrop"
 
-    def run(self, draft: Draft) -> Coroutine[StageRequest, Tree, Draft]:
-        """See `stage.Stage.run`."""
-        if draft.matte is None:
-            return draft
-        planes = draft.generator.planes(view_fitting.w_plus(draft.statistics.mean[None], draft.generator))
-        z_depth = draft.generator.z_depth(planes, draft.camera, draft.generator.config.rendering.neural_resolution)
+    def look(self, name: str, draft: Draft, photograph: Photograph) -> Coroutine[StageRequest, Tree, Photograph]:
+        """See `EachPhotograph.look`."""
+        if photograph.matte is None:
+            return photograph
+        generator = draft.generator
+        planes = generator.planes(view_fitting.w_plus(draft.statistics.mean[None], generator))
+        z_depth = generator.z_depth(planes, photograph.camera, generator.config.rendering.neural_resolution)
         limit = head_limit(np.asarray(z_depth))
-        return draft if limit is None else draft.replace(head_limit=jnp.asarray(limit))
+        return photograph if limit is None else photograph.replace(head_limit=jnp.asarray(limit))
         yield  # a coroutine, like all stages
 
 
@@ -63,22 +64,25 @@ def head_limit(z_depth: np.ndarray) -> np.ndarray | None:
     return np.float32(np.clip(surface, z_depth[seen].min(), z_depth[seen].max()) - _CLEARANCE)
 
 
-def of_input(draft: Draft, room: int) -> Outline | None:
-    """What the input's rendering is held to, with room for pseudo-views, which have no outline: of weight 0.
+def of_inputs(draft: Draft, room: int) -> Outline | None:
+    """What the inputs' renderings are held to, with room for pseudo-views, which have no outline: of weight 0.
 
     Returns:
-      Arrays [1 + room, n, n]; None without a matte, a backdrop, or a weight for it in the recipe.
+      Arrays [N + room, n, n]; None without a matte and a backdrop, or a weight for it in the recipe.
     """
-    if draft.matte is None or draft.head_limit is None or not draft.config.loss.outline_weight:
+    known = [photograph.head_limit is not None for photograph in draft.photographs]
+    if not any(known) or not draft.config.loss.outline_weight:
         return None
     side = draft.generator.config.rendering.neural_resolution
-    matte = jax.image.resize(draft.matte, (side, side), "linear")
-    weight = jnp.ones_like(matte)
-    if draft.weights is not None:
-        weight = jax.image.resize(draft.weights, (side, side), "linear")
-    limit = cameras.z_depth_to_ray_distance(draft.head_limit, draft.camera)
-    others = ((0, room), (0, 0), (0, 0))
-    return Outline(*(jnp.pad(x[None], others) for x in (matte, weight, limit)))
+    unknown = Outline(*(jnp.zeros((side, side)),) * 3)
+    each = [_of(p, side) if has else unknown for p, has in zip(draft.photographs, known, strict=True)]
+    return Outline(*(jnp.pad(jnp.stack(x), ((0, room), (0, 0), (0, 0))) for x in zip(*each, strict=True)))
+
+
+def _of(photograph: Photograph, side: int) -> Outline:
+    """Arrays [side, side] of one with a head limit of that size."""
+    matte, weight = (jax.image.resize(x, (side, side), "linear") for x in (photograph.matte, photograph.weights))
+    return Outline(matte, weight, cameras.z_depth_to_ray_distance(photograph.head_limit, photograph.camera))
 
 
 def agreement(matte: Array, z_depth: Array, limit: Array) -> Array:

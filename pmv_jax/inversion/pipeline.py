@@ -1,6 +1,7 @@
-"""The whole method for one image: camera, latent code, tuning, pseudo-views, joint tuning (HFGI3D figure 2).
+"""The whole method for one person: camera, latent code, tuning, pseudo-views, joint tuning (HFGI3D figure 2).
 
-It is defined once, by `METHOD`. `invert` takes one image through it, `batch` many at a time.
+It is defined once, by `METHOD`. `invert` takes one image through it, `invert_photographs` several of one person, and
+`batch` many persons at a time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pmv_jax.inversion import latent, losses, outline, pseudo_views, tuned_weigh
 from pmv_jax.inversion.fit_stage import ViewFit
 from pmv_jax.inversion.image_run import ImageRun, Progress, StageRecord
 from pmv_jax.inversion.result import Inversion
-from pmv_jax.inversion.stage import Draft, Stage, StageRequest
+from pmv_jax.inversion.stage import Draft, Photograph, Stage, StageRequest
 from pmv_jax.models.encoder import Encoder
 from pmv_jax.models.generator import Generator
 
@@ -38,7 +39,7 @@ METHOD: tuple[Stage, ...] = (
         "latent",
         settings=lambda recipe: recipe.latent,
         plan=latent.plan,
-        fits_pose=True,
+        fits_poses=True,
         hand_on=latent.hand_on,
     ),
     ViewFit(
@@ -75,32 +76,44 @@ def invert(
     matte: np.ndarray | Array | None = None,
     encoder: Encoder | None = None,
 ) -> Inversion:
-    """Inverts one image.
+    """Inverts one image: `invert_photographs` with the one `Photograph(image, camera, camera_guess, weights, matte)`.
+    These, [H, W, 3], [25], [25], [H, W] and [H, W], are described there; the other arguments, the return and the errors
+    are those of `invert_photographs`."""
+    photograph = Photograph(image, camera, camera_guess, weights, matte)
+    return invert_photographs([photograph], generator, config, progress, state_directory, method, encoder)
+
+
+def invert_photographs(
+    photographs: Sequence[Photograph],
+    generator: Generator,
+    config: InversionConfig | None = None,
+    progress: Progress | None = None,
+    state_directory: str | Path | None = None,
+    method: Sequence[Stage] = METHOD,
+    encoder: Encoder | None = None,
+) -> Inversion:
+    """Inverts one or several photographs of one person, as one head.
+
+    Every step sees all of them, so that a step takes the longer the more there are, and each number of them is a
+    program of its own to compile. They should have the same expression and light: one head is to explain them all.
 
     Args:
-      image: [H, W, 3] in [-1, 1] at the generator's image resolution.
-      camera: [25]; None searches for it.
+      photographs: N of them, at least one. Random keys and the pseudo-views' focal length are the first one's.
       generator: where to start from; it is left as it is.
       config: the recipe; None is the default one.
       progress: called at the start of a stage (with a loss of NaN) and after every chunk of steps.
       state_directory: where to keep state from which an interrupted run goes on; it is used if there is some. The
-        caller sees to it that it belongs to the same image, generator, config and method.
-      camera_guess: [25], near which the camera is, for example from landmarks (`faces.pose`); it takes the place of
-        the search. No matter where `camera` is given.
+        caller sees to it that it belongs to the same photographs, generator, config and method.
       method: the stages.
-      weights: [H, W] in [0, 1], how far each pixel of the image is to be believed: those of weight 0 are neither fitted
-        nor warped into pseudo-views, and say nothing of the camera. None is 1 everywhere.
-      matte: [H, W] in [0, 1], the share of each pixel that is head, hair or clothes: the head's geometry is held to its
-        outline, and no pseudo-view shows what lies on the wrong side of that. None where nobody says.
-      encoder: of the generator: fitting begins with what it sees in the image. None begins with the average head, and
-        searches for the camera by rendering random ones.
+      encoder: of the generator: fitting begins with what it sees in the photographs. None begins with the average head,
+        and searches for cameras by rendering random ones.
 
     Raises:
-      InputError: an image or camera of the wrong size, or not finite; or the loss's network is not there.
+      InputError: no photograph; one of the wrong size, or not finite; or the loss's network is not there.
       NumericalError: a loss became NaN or infinite.
     """
     config = InversionConfig() if config is None else config
-    course = stages(image, camera, generator, config, camera_guess, method, weights, matte, encoder)
+    course = stages(photographs, generator, config, method, encoder)
     inversion, records = _run(ImageRun(course, config.seed, progress, state_directory), generator)
     return dataclasses.replace(inversion, stages=records)
 
@@ -115,34 +128,37 @@ def search_camera(
 ) -> np.ndarray:
     """Stage 0 alone: the camera [25] of one image [H, W, 3]. Arguments and errors: see `invert`."""
     config = InversionConfig() if config is None else config
-    course = _course(_first_draft(image, None, generator, config, guess, weights, encoder=encoder), _CAMERA_STAGES)
+    photograph = Photograph(image, guess=guess, weights=weights)
+    course = _course(_first_draft([photograph], generator, config, encoder), _CAMERA_STAGES)
     draft, _ = _run(ImageRun(course, config.seed), generator)
-    return np.asarray(draft.camera)
+    return np.asarray(draft.cameras[0])
 
 
 def stages(
-    image: np.ndarray | Array,
-    camera: np.ndarray | Array | None,
+    photographs: Sequence[Photograph],
     generator: Generator,
     config: InversionConfig,
-    camera_guess: np.ndarray | Array | None = None,
     method: Sequence[Stage] = METHOD,
-    weights: np.ndarray | Array | None = None,
-    matte: np.ndarray | Array | None = None,
     encoder: Encoder | None = None,
 ) -> Coroutine[StageRequest, Tree, Inversion]:
     """The method as a coroutine: yields each fit it asks for, is sent the fitted variables, and returns the Inversion.
 
-    Whoever drives it decides where and with how many others the fits are run. Arguments and errors: see `invert`.
+    Whoever drives it decides where and with how many others the fits are run. Arguments and errors: see
+    `invert_photographs`.
     """
-    draft = _first_draft(image, camera, generator, config, camera_guess, weights, matte, encoder)
+    draft = _first_draft(photographs, generator, config, encoder)
     losses.load_network(config.loss)  # if its weights are not there, better now
     draft = yield from _course(draft, method)
     ws = view_fitting.w_plus(draft.code, generator)
     tuned = _merged(generator, draft.params)
-    found = np.asarray(draft.camera)
-    kept = {"pseudo_views": draft.pseudo_views, "head_limit": draft.head_limit, "tuned": draft.params}
-    return Inversion(tuned, np.asarray(ws), found, config, **kept)
+    first, *others = np.asarray(draft.cameras)
+    kept = {
+        "pseudo_views": draft.pseudo_views,
+        "head_limits": tuple(photograph.head_limit for photograph in draft.photographs),
+        "tuned": draft.params,
+        "other_cameras": np.reshape(others, (-1, 25)),
+    }
+    return Inversion(tuned, np.asarray(ws), first, config, **kept)
 
 
 def _course(draft: Draft, method: Sequence[Stage]) -> Coroutine[StageRequest, Tree, Draft]:
@@ -152,27 +168,34 @@ def _course(draft: Draft, method: Sequence[Stage]) -> Coroutine[StageRequest, Tr
 
 
 def _first_draft(
-    image: np.ndarray | Array,
-    camera: np.ndarray | Array | None,
-    generator: Generator,
-    config: InversionConfig,
-    camera_guess: np.ndarray | Array | None,
-    weights: np.ndarray | Array | None = None,
-    matte: np.ndarray | Array | None = None,
-    encoder: Encoder | None = None,
+    photographs: Sequence[Photograph], generator: Generator, config: InversionConfig, encoder: Encoder | None = None
 ) -> Draft:
-    """What is known before the first stage. Raises InputError for images and cameras that cannot be used."""
-    size = generator.config.image_resolution
-    image = _checked("image", image, (size, size, 3))
-    guess = None if camera_guess is None else _checked("camera_guess", camera_guess, (25,))
-    believed = None if weights is None else _checked("weights", weights, (size, size))
-    head = None if matte is None else _checked("matte", matte, (size, size))
+    """What is known before the first stage. Raises InputError for photographs that cannot be used."""
+    if not photographs:
+        raise InputError("photographs: there is none; give at least one")
+    seen = tuple(_seen(photograph, generator.config.image_resolution, encoder) for photograph in photographs)
     untuned = tuned_weights.start(generator.params, config.weights)
-    known = {"weights": believed, "matte": head, "camera_guess": guess}
-    draft = Draft(image, generator, config, untuned, params=untuned, **known)
-    if encoder is not None:
-        draft = draft.replace(encoder=encoder, glance=encoder(image))
-    return draft if camera is None else latent.begin(draft, _checked("camera", camera, (25,)))
+    draft = Draft(seen, generator, config, untuned, params=untuned, encoder=encoder)
+    unknown = any(photograph.camera is None for photograph in seen)
+    return draft if unknown else latent.begin(draft)
+
+
+def _seen(photograph: Photograph, size: int, encoder: Encoder | None) -> Photograph:
+    """What is given of a photograph, as checked arrays, with weights, and the encoder's glance at it."""
+
+    def given(name: str, values: np.ndarray | Array | None, *shape: int) -> Array | None:
+        return None if values is None else _checked(name, values, shape)
+
+    image = _checked("image", photograph.image, (size, size, 3))
+    weights = given("weights", photograph.weights, size, size)
+    return Photograph(
+        image,
+        given("camera", photograph.camera, 25),
+        given("camera_guess", photograph.guess, 25),
+        jnp.ones((size, size)) if weights is None else weights,
+        given("matte", photograph.matte, size, size),
+        glance=None if encoder is None else encoder(image),
+    )
 
 
 def _checked(name: str, values: np.ndarray | Array, shape: tuple[int, ...]) -> Array:

@@ -1,9 +1,14 @@
-"""Stage 3: pseudo-views. What the input shows is warped, what it hides is the generator's (HFGI3D 3.2 and 3.3)."""
+"""Stage 3: pseudo-views. What an input shows is warped, what all hide is the generator's (HFGI3D 3.2 and 3.3).
+
+Of several photographs, which the paper has not, each pixel shows the one that sees its point from the most similar
+direction, as in view-dependent texture mapping (P. Debevec, Y. Yu, G. Borshukov, EGSR 1998).
+"""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,25 +18,27 @@ from jax import Array
 from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, PseudoViewConfig
 from pmv_jax.inversion import fit_stage, outline, tuned_weights, view_fitting, visibility
-from pmv_jax.inversion.stage import Draft
+from pmv_jax.inversion.stage import Draft, Photograph
 from pmv_jax.inversion.view_fitting import Views
+from pmv_jax.inversion.visibility import Warp
 from pmv_jax.models.generator import Generator
 
 _GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
 _EDGE = 0.05  # width by which what was observed grows over depth edges, in units of the image's size
 _SAME_SURFACE = 0.02  # difference of depths up to which two generators show the same surface; a head is 0.45 wide
+_BLEND_ANGLE = 0.1  # radians: photographs whose directions differ from a pseudo-view's by as much are blended
 
 
 class PseudoViews(NamedTuple):
-    """V auxiliary views of the input's head.
+    """V auxiliary views of the inputs' head.
 
     Attributes:
       cameras: [V, 25].
-      warp: [V, H, W, 3], the input as seen from there; meaningless where not visible.
+      warp: [V, H, W, 3], the inputs as seen from there; meaningless where not visible.
       visibility: [V, H, W] in [0, 1], softened for blending.
       blend: [V, H, W, 3], warp where visible, generator elsewhere: the tuning targets.
       weight: [V, H, W], how much each pixel counts in the joint loss.
-      distances: [1 + V, n, n], ray distances of the surface that the warp went by, in the input and in the views.
+      distances: [N + V, n, n], ray distances of the surface that the warp went by, in the N inputs and in the views.
     """
 
     cameras: Array
@@ -46,21 +53,19 @@ def added(draft: Draft) -> Draft:
     """The same, with pseudo-views of the head as it was tuned so far."""
     tuned, untuned = _merged(draft.generator, draft.params), _merged(draft.generator, draft.untuned)
     ws = view_fitting.w_plus(draft.code, draft.generator)
-    weights = jnp.ones(draft.image.shape[:2]) if draft.weights is None else draft.weights
-    known = {"matte": None if draft.head_limit is None else draft.matte, "limit": draft.head_limit}
-    made = make(tuned, untuned, ws, draft.image, weights, draft.camera, **known, config=draft.config.pseudo_views)
-    return draft.replace(pseudo_views=made)
+    seen = tuple(photograph.replace(glance=None, estimate=None, pose=None) for photograph in draft.photographs)
+    return draft.replace(pseudo_views=make(tuned, untuned, ws, seen, config=draft.config.pseudo_views))
 
 
 def targets(draft: Draft) -> Views:
-    """What the joint tuning fits: the input, then the pseudo-views."""
-    alone, made = fit_stage.input_alone(draft), draft.pseudo_views
+    """What the joint tuning fits: the photographs, then the pseudo-views."""
+    alone, made, inputs = fit_stage.inputs_alone(draft), draft.pseudo_views, len(draft.photographs)
     views = zip(alone[:3], (made.cameras, made.blend, made.weight), strict=True)
-    return Views(*(jnp.concatenate([own[:1], ours]) for own, ours in views), made.distances, alone.outline)
+    return Views(*(jnp.concatenate([own[:inputs], ours]) for own, ours in views), made.distances, alone.outline)
 
 
 def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: GeneratorConfig) -> Array:
-    """Cameras around the frontal one, at the input's focal length.
+    """Cameras around the frontal one, at an input's focal length.
 
     The released code's "ellipse" has yaw 0.35 sin and pitch 0.25 cos - 0.05 around the frontal view. A "disc" fills
     the ellipse evenly, by the golden angle, so that the views between are covered too.
@@ -89,59 +94,99 @@ def make(
     tuned: Generator,
     untuned: Generator,
     ws: Array,
-    image: Array,
-    weights: Array,
-    camera: Array,
-    matte: Array | None = None,
-    limit: Array | None = None,
+    photographs: tuple[Photograph, ...],
     *,
     config: PseudoViewConfig,
 ) -> PseudoViews:
     """Pseudo-views from the geometry of a tuned generator.
 
-    What the image shows well is warped, the rest is the generator's: of the tuned one, as in the released code (`fill`
-    "tuned"), or of both. With "both", what the image shows edge-on is the tuned generator's, and what it never shows is
-    the untuned one's: tuning on one view has left its marks there, and nothing held it back. But only where both have
-    the same surface, or the outline of one head would be drawn beside that of the other.
+    What an input shows well is warped, the rest is the generator's: of the tuned one, as in the released code (`fill`
+    "tuned"), or of both. With "both", what is seen edge-on is the tuned generator's, and what is never seen is the
+    untuned one's: tuning on one view has left its marks there, and nothing held it back. But only where both have the
+    same surface, or the outline of one head would be drawn beside that of the other.
 
     Args:
       tuned: after stage 2.
       untuned: before it.
       ws: pivot [num_ws, w_dim].
-      image: the input [H, W, 3] in [-1, 1].
-      weights: [H, W] in [0, 1], how far each of its pixels is to be believed; what is not is not seen.
-      camera: [25] of the input.
-      matte: [H, W] in [0, 1], the share of each pixel that is head: no other view shows what the geometry has on the
-        wrong side of its outline. None where that is not known.
-      limit: [n, n], how far back the head may reach in the input, `outline.head_limit`; with a matte.
+      photographs: the N inputs, with camera and weights: what is not to be believed is not seen. Of those with a head
+        limit no other view shows what the geometry has on the wrong side of the matte's outline.
       config: which views, and how they are blended.
     """
-    around = view_cameras(camera, config, tuned.config)
-    everyone = jnp.concatenate([camera[None], around])
+    around, inputs = view_cameras(photographs[0].camera, config, tuned.config), len(photographs)
+    everyone = jnp.concatenate([*(photograph.camera[None] for photograph in photographs), around])
     planes = tuned.planes(ws)
     rendered = jax.lax.map(lambda view: tuned.render(planes, ws, view), everyone)
     raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
     z_depth = raw_z_depth if config.depth_detail == 0 else _surface(tuned, planes, everyone, config.depth_detail)
-    if matte is not None:
-        weights = weights * outline.agreement(matte, z_depth[0], limit)
-    limits = {"tolerance": config.depth_tolerance, "steepest": config.steepest}
-    layers = jnp.concatenate([weights[..., None] * image, weights[..., None]], axis=-1)
-    warped = jax.vmap(lambda z, c: visibility.warp(layers, z_depth[0], camera, z, c, **limits))(z_depth[1:], around)
-    believed = warped.colour[..., 3]
-    colour = warped.colour[..., :3] / jnp.maximum(believed, 1e-6)[..., None]  # what is not believed tints nothing
-    warped = visibility.Warp(colour, believed * warped.visibility, believed * warped.observed)
+    views = z_depth[inputs:], around
+    each = zip(photographs, z_depth[:inputs], strict=True)
+    warped = [_warped(photograph, own, *views, config) for photograph, own in each]
+    warped = _nearest(warped, everyone[:inputs], *views) if inputs > 1 else warped[0]
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
-    fill = rendered["image"][1:]
+    fill = rendered["image"][inputs:]
     if config.fill == "both":
         other_planes = untuned.planes(ws)
         other = jax.lax.map(lambda view: untuned.render(other_planes, ws, view), around)
         other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], around)
-        share = jax.vmap(_untouched)(warped.observed, raw_z_depth[1:], other_z_depth)[..., None]
+        share = jax.vmap(_untouched)(warped.observed, raw_z_depth[inputs:], other_z_depth)[..., None]
         fill = share * other["image"] + (1 - share) * fill
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
     weight = visible + config.hidden_weight * (1 - visible)
     return PseudoViews(around, warped.colour, visible, blend, weight, rendered["ray_distance"])
+
+
+def _warped(photograph: Photograph, own: Array, z_depth: Array, around: Array, config: PseudoViewConfig) -> Warp:
+    """A photograph of the z-depth `own` [h, w] as views of z-depths [V, h, w] find it, with a leading axis V."""
+    weights, limits = photograph.weights, {"tolerance": config.depth_tolerance, "steepest": config.steepest}
+    if photograph.head_limit is not None:
+        weights = weights * outline.agreement(photograph.matte, own, photograph.head_limit)
+    layers = jnp.concatenate([weights[..., None] * photograph.image, weights[..., None]], axis=-1)
+    warp = jax.vmap(lambda z, c: visibility.warp(layers, own, photograph.camera, z, c, **limits))(z_depth, around)
+    believed = warp.colour[..., 3]
+    colour = warp.colour[..., :3] / jnp.maximum(believed, 1e-6)[..., None]  # what is not believed tints nothing
+    return Warp(colour, believed * warp.visibility, believed * warp.observed)
+
+
+def _nearest(warps: Sequence[Warp], inputs: Array, z_depth: Array, around: Array) -> Warp:
+    """Of each pixel the photograph that sees its point, and from the most similar direction; of those that see it from
+    about as similar ones the mean, so that there is no seam.
+
+    Args:
+      warps: of the N photographs, with a leading axis V.
+      inputs: [N, 25], their cameras.
+      z_depth: [V, h, w] of the pseudo-views.
+      around: [V, 25], their cameras.
+    """
+    size = warps[0].visibility.shape[-1]
+    angles = jax.vmap(lambda z, c: angles_between(visibility.resized(z, size), c, inputs))(z_depth, around)
+    colours, visible, observed = (jnp.stack(parts) for parts in zip(*warps, strict=True))
+    likeness = -jnp.square(jnp.moveaxis(angles, 1, 0) / _BLEND_ANGLE) / 2
+    share = jax.nn.softmax(likeness + jnp.log(visible + 1e-12), axis=0)  # in proportion to what is visible
+    return Warp(jnp.sum(share[..., None] * colours, axis=0), visible.max(0), observed.max(0))
+
+
+def angles_between(z_depth: Array, camera: Array, others: Array) -> Array:
+    """Angles between the lines of sight of a camera and of others.
+
+    Args:
+      z_depth: [H, W] of the camera's view.
+      camera: [25].
+      others: [N, 25].
+
+    Returns:
+      [N, H, W], radians, at the point that each pixel of the view shows.
+    """
+    own, *places = (cameras.split(x)[0][:3, 3] for x in (camera, *others))
+    sight = cameras.unproject(camera, cameras.pixel_centres(len(z_depth)))  # of z-depth 1
+    points = own + z_depth[..., None] * sight
+
+    def angle(place: Array) -> Array:
+        line = points - place
+        return jnp.arctan2(jnp.linalg.norm(jnp.cross(sight, line), axis=-1), jnp.sum(sight * line, axis=-1))
+
+    return jnp.stack([angle(place) for place in places])
 
 
 def _surface(generator: Generator, planes: Array, cameras: Array, detail: int) -> Array:

@@ -27,18 +27,19 @@ _FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Inversion:
-    """A photograph as a head that can be rendered from anywhere.
+    """One or several photographs of a person as a head that can be rendered from anywhere.
 
     Attributes:
       generator: with the tuned parameters.
       ws: pivot [num_ws, w_dim].
-      camera: [25] of the input.
+      camera: [25] of the input, the first one if there are several.
       config: the recipe.
       stages: what was run.
       pseudo_views: what the joint tuning was shown; None if it was not run, or after loading.
-      head_limit: [n, n], z-depths up to which the head may reach in the input (`outline`); None without a matte, or
-        after loading.
+      head_limits: for each input [n, n], z-depths up to which the head may reach in it (`outline`), or None without a
+        matte; none at all after loading.
       tuned: what was tuned of the generator, see `tuned_weights`; None after loading all of it.
+      other_cameras: [N - 1, 25] of further inputs.
     """
 
     generator: Generator
@@ -47,8 +48,14 @@ class Inversion:
     config: InversionConfig
     stages: tuple[StageRecord, ...] = ()
     pseudo_views: PseudoViews | None = None
-    head_limit: Array | None = None
+    head_limits: tuple[Array | None, ...] = ()
     tuned: Any = None
+    other_cameras: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 25), np.float32))
+
+    @property
+    def cameras(self) -> np.ndarray:
+        """[N, 25] of all inputs."""
+        return np.concatenate([np.asarray(self.camera)[None], self.other_cameras])
 
     @functools.cached_property
     def planes(self) -> Array:
@@ -89,6 +96,7 @@ class Inversion:
             **({"variables": self.generator.variables} if base is None else {"tuned": self.tuned}),
             "ws": self.ws,
             "camera": self.camera,
+            **({"other_cameras": self.other_cameras} if len(self.other_cameras) else {}),
             "losses": {stage.name: stage.losses for stage in self.stages if stage.steps},
         }
         checkpoints.save_tree(path, tree)
@@ -137,11 +145,12 @@ def load_inversion(path: str | Path, base: Generator | None = None) -> Inversion
         StageRecord(stage["name"], stage["seconds"], np.asarray(losses.get(stage["name"], np.zeros(0))))
         for stage in meta["stages"]
     )
+    known = {"other_cameras": tree["other_cameras"]} if "other_cameras" in tree else {}
     if needed:
         tuned = jax.tree.map(jnp.asarray, tree["tuned"])
-        return Inversion(_merged(base, tuned), tree["ws"], tree["camera"], config, stages, tuned=tuned)
+        return Inversion(_merged(base, tuned), tree["ws"], tree["camera"], config, stages, tuned=tuned, **known)
     generator = Generator(family, jax.tree.map(jnp.asarray, tree["variables"]))
-    return Inversion(generator, tree["ws"], tree["camera"], config, stages)
+    return Inversion(generator, tree["ws"], tree["camera"], config, stages, **known)
 
 
 def _same(generator: Generator, base: Generator, tuned: Any) -> bool:

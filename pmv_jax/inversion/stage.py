@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Generator as Coroutine
 from typing import Any, NamedTuple, Protocol
 
+import flax.struct
+import jax.numpy as jnp
 from jax import Array
 
 from pmv_jax.config import InversionConfig
@@ -20,51 +22,93 @@ from pmv_jax.models.generator import Generator
 Tree = Any
 
 
-@dataclasses.dataclass(frozen=True)
-class Draft:
-    """What is known of an image's head between two stages. What no stage has found yet is None.
+@flax.struct.dataclass
+class Photograph:
+    """One picture of a person: what is given of it, and from `glance` on what the stages find; None is not known.
 
     Attributes:
-      image: [H, W, 3] in [-1, 1], the input.
+      image: [H, W, 3] in [-1, 1] at the generator's image resolution.
+      camera: [25]; None searches for it.
+      guess: [25], near which the camera is, for example from landmarks (`faces.pose`); it takes the place of the first
+        search. No matter where `camera` is given.
+      weights: [H, W] in [0, 1], how far each pixel of the image is to be believed: those of weight 0 are neither fitted
+        nor warped into pseudo-views, and say nothing of the camera. None is 1 everywhere.
+      matte: [H, W] in [0, 1], the share of each pixel that is head, hair or clothes: the head's geometry is held to its
+        outline, and no pseudo-view shows what lies on the wrong side of that. None where nobody says.
+      glance: `models.encoder.Glance`, what the encoder saw in the image.
+      estimate: `camera.Estimate`, what the search knows of the camera.
+      pose: [5] of the camera (`cameras.poses`), if it is an estimate that the latent stage may refine.
+      head_limit: [n, n], z-depths up to which the head may reach; found where there is a matte.
+    """
+
+    image: Array
+    camera: Array | None = None
+    guess: Array | None = None
+    weights: Array | None = None
+    matte: Array | None = None
+    glance: Glance | None = None
+    estimate: Any = None
+    pose: Array | None = None
+    head_limit: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Draft:
+    """What is known of a head between two stages. What no stage has found yet is None.
+
+    Attributes:
+      photographs: N of them, at least one, with weights; one camera each.
       generator: the untuned one.
       config: the recipe.
       untuned: what is to be tuned of the generator, as it is at first (`tuned_weights.start`).
       params: the same, as tuned so far.
-      weights: [H, W] in [0, 1], how far each pixel of it is to be believed; None is 1.
-      matte: [H, W] in [0, 1], the share of each pixel that is head, hair or clothes; None where nobody says.
-      camera_guess: [25], near which the camera is.
       encoder: the generator's, if it has one.
-      glance: `models.encoder.Glance`, what the encoder saw in the image.
-      camera_estimate: `camera.Estimate`, what the search knows of the camera.
-      camera: [25] of the input.
-      pose: [5] of that camera (`cameras.poses`), if it is an estimate that the latent stage may refine.
-      statistics: `latent.LatentStatistics` for this camera.
-      head_limit: [n, n], z-depths up to which the input's head may reach; found where there is a matte.
+      statistics: `latent.LatentStatistics` for the first photograph's camera.
       code: [rows, w_dim], one row for all layers or one for each.
       pseudo_views: `pseudo_views.PseudoViews`.
     """
 
-    image: Array
+    photographs: tuple[Photograph, ...]
     generator: Generator
     config: InversionConfig
     untuned: Tree
     params: Tree
-    weights: Array | None = None
-    matte: Array | None = None
-    camera_guess: Array | None = None
     encoder: Encoder | None = None
-    glance: Glance | None = None
-    camera_estimate: Any = None
-    camera: Array | None = None
-    pose: Array | None = None
     statistics: Any = None
-    head_limit: Array | None = None
     code: Array | None = None
     pseudo_views: Any = None
+
+    @property
+    def cameras(self) -> Array:
+        """[N, 25], once all are known."""
+        return jnp.stack([photograph.camera for photograph in self.photographs])
 
     def replace(self, **changes: Any) -> Draft:
         """The same with other values."""
         return dataclasses.replace(self, **changes)
+
+
+class EachPhotograph:
+    """A row of a method that looks at one photograph after the other. Those after the first have their numbers in the
+    names of their requests: camera, camera_2, ...
+
+    Attributes:
+      name: of the row.
+    """
+
+    name: str
+
+    def run(self, draft: Draft) -> Coroutine[StageRequest, Tree, Draft]:
+        """See `Stage.run`."""
+        known = []
+        for number, photograph in enumerate(draft.photographs, 1):
+            name = self.name if number == 1 else f"{self.name}_{number}"
+            known.append((yield from self.look(name, draft, photograph)))
+        return draft.replace(photographs=tuple(known))
+
+    def look(self, name: str, draft: Draft, photograph: Photograph) -> Coroutine[StageRequest, Tree, Photograph]:
+        """Yields what is to be fitted, by that name, and returns what is known of the photograph then."""
+        raise NotImplementedError
 
 
 class StageProgram(Protocol):
@@ -95,7 +139,7 @@ class StageRequest(NamedTuple):
     """A fit to be run.
 
     Attributes:
-      name: of the stage: of its record, its saved state and its random key.
+      name: unique within the method: of the fit's record, its saved state and its random key.
       steps: how many, at most.
       program: what runs it.
       start: where it begins; the program may donate it.

@@ -1,12 +1,12 @@
 """The program that stages 1, 2 and 4 share: fits the latent code, the generator's weights, or both, to views.
 
-A stage is data, its `Plan`: how far code and weights move at each step, and how many pseudo-views join the input. So
+A stage is data, its `Plan`: how far code and weights move at each step, and how many pseudo-views join the inputs. So
 one compiled program serves all stages, which on a CPU, where compiling costs as much as the stages themselves, halves
 the time to a result.
 
 Each step generates the tri-planes once and renders all its views from them; the released code runs the whole network
 for the input and again for one pseudo-view. Gradients are summed view by view, so that memory is for few views however
-many a step takes.
+many a step takes. The paper has one input; of several photographs of one person, N below, every step sees all.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CAPACITY = 1024  # plans are as long as a multiple of this, so that stages of a
 
 
 class Views(NamedTuple):
-    """What is fitted: the input first, then K - 1 pseudo-views.
+    """What is fitted: the N inputs first, then K - N pseudo-views.
 
     Attributes:
       cameras: [K, 25].
@@ -62,15 +62,16 @@ class Plan:
 
     Attributes:
       code_rate, weights_rate, camera_rate: learning rates of the latent code, of the generator's weights, and of the
-        pose of the input's camera, where that is fitted too.
+        poses of the inputs' cameras, where these are fitted too.
       noise: standard deviation of the noise on w, in units of w's own.
       regularisation: [], weight of the pull of w_plus's rows towards each other, in units of w's variance.
-      extra_views: int32 [], random pseudo-views a step, K - 1 at most.
-      view_weight: [], of their mean loss, against the input's.
+      extra_views: int32 [], random pseudo-views a step, K - N at most.
+      view_weight: [], of their mean loss, against that of the inputs.
       depth_weight: [], of the pull towards `Views.distances`.
-      pose, pose_pull: [5] and [], where that camera was estimated to be, and the weight of a pull towards it, in shares
-        of the loss for a squared radian or picture size: what fits badly has less of a say.
-      stop: [], value of the input's perceptual term at which an image is done (`losses.Terms.watched`).
+      poses, pose_pull: [N, 5] and [], where those cameras were estimated to be, and the weight of a pull towards it, in
+        shares of the loss for a squared radian or picture size: what fits badly has less of a say.
+      is_estimate: bool [N], of which inputs; the others' cameras stay those of the views.
+      stop: [], value of the inputs' mean perceptual term at which a head is done (`losses.Terms.watched`).
     """
 
     code_rate: Array
@@ -81,7 +82,8 @@ class Plan:
     extra_views: Array
     view_weight: Array
     depth_weight: Array
-    pose: Array
+    poses: Array
+    is_estimate: Array
     pose_pull: Array
     stop: Array
 
@@ -115,27 +117,29 @@ def plan(
         jnp.int32(extra_views),
         jnp.float32(view_weight),
         jnp.float32(depth_weight),
-        jnp.zeros(5),
+        jnp.zeros((1, 5)),
+        jnp.zeros(1, bool),
         jnp.zeros(()),
         jnp.float32(stop),
     )
 
 
-def single_view(image: Array, camera: Array, room: int = 0, depth_side: int | None = None) -> Views:
-    """The input alone. Stages on arrays of the same sizes share a program, so there can be room for more.
+def of_inputs(images: Array, cameras: Array, weights: Array, room: int = 0, depth_side: int | None = None) -> Views:
+    """The inputs alone. Stages on arrays of the same sizes share a program, so there can be room for more.
 
     Args:
-      image: [H, W, 3] in [-1, 1].
-      camera: [25].
-      room: for so many pseudo-views, repeats of the input that no step looks at.
+      images: [N, H, W, 3] in [-1, 1].
+      cameras: [N, 25].
+      weights: [N, H, W] >= 0.
+      room: for so many pseudo-views, repeats of the last input that no step looks at.
       depth_side: n, for arrays of ray distances [n, n], which no step looks at either; None for none.
     """
 
     def padded(x: Array) -> Array:
-        return jnp.pad(x[None], ((0, room), *((0, 0),) * x.ndim), mode="edge")
+        return jnp.pad(x, ((0, room), *((0, 0),) * (x.ndim - 1)), mode="edge")
 
-    distances = None if depth_side is None else padded(jnp.zeros((depth_side, depth_side)))
-    return Views(padded(camera), padded(image), padded(jnp.ones(image.shape[:2])), distances)
+    distances = None if depth_side is None else padded(jnp.zeros((len(images), depth_side, depth_side)))
+    return Views(padded(cameras), padded(images), padded(weights), distances)
 
 
 def w_plus(code: Array, generator: Generator) -> Array:
@@ -148,19 +152,19 @@ def w_plus(code: Array, generator: Generator) -> Array:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def start(code: Array, params: Tree, pose: Array | None = None) -> FitState:
+def start(code: Array, params: Tree, poses: Array | None = None) -> FitState:
     """The state before the first step.
 
     Args:
       code: [rows, w_dim], one row for all layers or one for each.
       params: what is tuned of the generator, see `tuned_weights`.
-      pose: [5] of the input's camera, where that is to be fitted too.
+      poses: [N, 5] of the inputs' cameras, where some are to be fitted too.
     """
-    camera = {} if pose is None else {"pose": pose}
-    return adam_loop.start({"code": code, "params": params, **camera}, _adam(None))
+    cameras = {} if poses is None else {"poses": poses}
+    return adam_loop.start({"code": code, "params": params, **cameras}, _adam(None))
 
 
-@functools.partial(jax.jit, static_argnames=("loss_config",), donate_argnames=("state",))
+@functools.partial(jax.jit, static_argnames=("loss_config", "inputs"), donate_argnames=("state",))
 def run(
     state: FitState,
     generator: Generator,
@@ -172,8 +176,9 @@ def run(
     steps: Array,
     *,
     loss_config: LossConfig,
+    inputs: int = 1,
 ) -> tuple[FitState, Array]:
-    """Steps of a plan (HFGI3D eq. 1 and 6). Every step sees the input and `plan.extra_views` random pseudo-views.
+    """Steps of a plan (HFGI3D eq. 1 and 6). Every step sees the inputs and `plan.extra_views` random pseudo-views.
 
     Args:
       state: from `start`, or of the steps before.
@@ -185,6 +190,7 @@ def run(
       key: of the stage.
       steps: int32 [], how many, `adam_loop.CHUNK` at most.
       loss_config: which loss.
+      inputs: N, how many of the views every step sees; their mean loss counts.
 
     Returns:
       What `adam_loop.run` returns.
@@ -192,7 +198,7 @@ def run(
     chex.assert_shape(views.cameras, (None, 25))
     chex.assert_equal_shape_prefix(jax.tree.leaves(views), 1)
     chex.assert_equal_shape_prefix([views.images, views.weights], 3)
-    fit = _Fit(generator, views, plan, w_std, network, loss_config)
+    fit = _Fit(generator, views, plan, w_std, network, loss_config, inputs)
     objective = functools.partial(_loss_and_gradient, fit)
     return adam_loop.run(objective, _adam(plan), state, key, steps, plan.stop)
 
@@ -206,14 +212,15 @@ class _Fit(NamedTuple):
     w_std: Array
     network: Tree | None
     loss_config: LossConfig
+    inputs: int
 
 
-class _Inputs(NamedTuple):
-    """What a view is rendered from, and what gradients of views are of: parameters of what renders planes, pose [5] of
-    the input's camera or None, planes [3, H, W, C], ws [num_ws, w_dim]."""
+class _Scene(NamedTuple):
+    """What views are rendered from, and what their gradients are of: parameters of what renders planes, poses [N, 5] of
+    the inputs' cameras or None, planes [3, H, W, C], ws [num_ws, w_dim]."""
 
     heads: Tree
-    pose: Array | None
+    poses: Array | None
     planes: Array
     ws: Array
 
@@ -221,16 +228,16 @@ class _Inputs(NamedTuple):
 def _loss_and_gradient(fit: _Fit, variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
     """One step's loss, and what the early stop watches; and the gradient of the loss by the variables."""
     noise_key, order_key = jax.random.split(key)
-    code, pose = variables["code"], variables.get("pose")
+    code, poses = variables["code"], variables.get("poses")
     noise = fit.plan.noise[step] * fit.w_std * jax.random.normal(noise_key, code.shape)
     backbone, heads = _split(variables["params"])
     (planes, ws, penalty), backward = jax.vjp(functools.partial(_generate_planes, fit, noise), backbone, code)
     order = _random_order(order_key, fit)
-    value, watched, gradient = _sum_over_views(fit, _Inputs(heads, pose, planes, ws), order)
+    value, watched, gradient = _sum_over_views(fit, _Scene(heads, poses, planes, ws), order)
     d_backbone, d_code = backward((gradient.planes, gradient.ws, jnp.ones(())))
     gradients = {"code": d_code, "params": {**gradient.heads, **d_backbone}}
-    if pose is not None:
-        gradients["pose"] = gradient.pose + value * fit.plan.pose_pull * (pose - fit.plan.pose)
+    if poses is not None:
+        gradients["poses"] = gradient.poses + value / fit.inputs * fit.plan.pose_pull * (poses - fit.plan.poses)
     return (value + penalty, watched), gradients
 
 
@@ -242,39 +249,42 @@ def _generate_planes(fit: _Fit, noise: Array, backbone: Tree, code: Array) -> tu
 
 
 def _random_order(key: Array, fit: _Fit) -> Array:
-    """Indices of views [K] in the order of a step: the input first, then all others at random."""
-    others = fit.views.cameras.shape[0] - 1
-    return jnp.concatenate([jnp.zeros(1, jnp.int32), 1 + jax.random.permutation(key, others)])
+    """Indices of views [K] in the order of a step: the inputs first, then all others at random."""
+    others = fit.views.cameras.shape[0] - fit.inputs
+    return jnp.concatenate([jnp.arange(fit.inputs), fit.inputs + jax.random.permutation(key, others)])
 
 
-def _sum_over_views(fit: _Fit, inputs: _Inputs, order: Array) -> tuple[Array, Array, _Inputs]:
-    """The loss of a step's views, one after the other, what the early stop watches of the first, and the gradient."""
+def _sum_over_views(fit: _Fit, scene: _Scene, order: Array) -> tuple[Array, Array, _Scene]:
+    """The loss of a step's views, one after the other, what the early stop watches of the inputs, and the gradient."""
 
     def add_view(i: Array, total: Tree) -> Tree:
         value, watched, gradient = total
         view = jax.tree.map(lambda x: x[order[i]], fit.views)
         loss = functools.partial(_view_loss, fit=fit, view=view, place=i)
-        (part, first), part_gradient = jax.value_and_grad(loss, has_aux=True)(inputs)
-        return value + part, jnp.where(i == 0, first, watched), jax.tree.map(jnp.add, gradient, part_gradient)
+        (part, own), part_gradient = jax.value_and_grad(loss, has_aux=True)(scene)
+        watched += jnp.where(i < fit.inputs, own / fit.inputs, 0.0)
+        return value + part, watched, jax.tree.map(jnp.add, gradient, part_gradient)
 
     zero = jnp.zeros(())
-    start = zero, zero, jax.tree.map(jnp.zeros_like, inputs)
-    return jax.lax.fori_loop(0, 1 + fit.plan.extra_views, add_view, start)
+    start = zero, zero, jax.tree.map(jnp.zeros_like, scene)
+    return jax.lax.fori_loop(0, fit.inputs + fit.plan.extra_views, add_view, start)
 
 
-def _view_loss(inputs: _Inputs, fit: _Fit, view: Views, place: Array) -> tuple[Array, Array]:
+def _view_loss(scene: _Scene, fit: _Fit, view: Views, place: Array) -> tuple[Array, Array]:
     """The loss of a view (no leading axes) at a place in a step's order, and what an early stop would watch of it."""
-    if inputs.pose is not None:
-        own = poses.to_camera(inputs.pose, fit.generator.config)
-        view = view._replace(cameras=jnp.where(place == 0, own, view.cameras))
-    made = tuned_weights.merged(fit.generator, inputs.heads).render(inputs.planes, inputs.ws, view.cameras)
+    is_input = place < fit.inputs
+    if scene.poses is not None:
+        own = jnp.minimum(place, fit.inputs - 1)
+        camera = poses.to_camera(scene.poses[own], fit.generator.config)
+        view = view._replace(cameras=jnp.where(is_input & fit.plan.is_estimate[own], camera, view.cameras))
+    made = tuned_weights.merged(fit.generator, scene.heads).render(scene.planes, scene.ws, view.cameras)
     terms = losses.terms(made["image"], view.images, fit.loss_config, view.weights, fit.network)
     value = terms.total(fit.loss_config)
     if view.distances is not None:
         value += fit.plan.depth_weight * losses.depth_loss(made["ray_distance"], view.distances)
     if view.outline is not None:
         value += fit.loss_config.outline_weight * losses.outline_loss(made["ray_distance"], view.outline)
-    scale = jnp.where(place == 0, 1.0, fit.plan.view_weight / jnp.maximum(fit.plan.extra_views, 1))
+    scale = jnp.where(is_input, 1.0 / fit.inputs, fit.plan.view_weight / jnp.maximum(fit.plan.extra_views, 1))
     return scale * value, terms.watched()
 
 
@@ -284,7 +294,7 @@ def _adam(plan: Plan | None) -> optax.GradientTransformation:
     def scale(updates: Tree, state: optax.ScaleByScheduleState, params: Tree = None) -> tuple[Tree, Tree]:
         step = state.count
         pose_rates = plan.camera_rate[step] * jnp.array(poses.PACE)
-        rates = {"code": plan.code_rate[step], "params": plan.weights_rate[step], "pose": pose_rates}
+        rates = {"code": plan.code_rate[step], "params": plan.weights_rate[step], "poses": pose_rates}
         scaled = {name: _scaled(-rates[name], part) for name, part in updates.items()}
         return scaled, optax.ScaleByScheduleState(step + 1)
 

@@ -68,10 +68,10 @@ def warp(
       steepest: tangent of the angle to the line of sight past which a surface is too stretched to copy.
     """
     size = image.shape[0]
-    depth = _resize(target_z_depth, size).reshape(-1)
+    depth = resized(target_z_depth, size).reshape(-1)
     x, y, depth_in_image = _reproject(target_camera, camera, depth, size)
     limits = tolerance, steepest
-    colour, *seen = _look_up(image, _resize(z_depth, size), camera[16], (x, y), depth_in_image, limits)
+    colour, *seen = _look_up(image, resized(z_depth, size), camera[16], (x, y), depth_in_image, limits)
     visibility, observed = (jnp.minimum(share, 1.0) * _inside(x, size) * _inside(y, size) for share in seen)
     return Warp(*(x.reshape(size, size, *x.shape[1:]) for x in (colour, visibility, observed)))
 
@@ -151,5 +151,6 @@ def _inside(place: Array, size: int) -> Array:
     return jnp.abs(place - 0.5) < 0.5 - 0.5 / size
 
 
-def _resize(z_depth: Array, size: int) -> Array:
+def resized(z_depth: Array, size: int) -> Array:
+    """z-depth [h, w] as [size, size]."""
     return z_depth if z_depth.shape[0] == size else jax.image.resize(z_depth, (size, size), "bilinear")

@@ -62,6 +62,7 @@ class Report:
       losses: of each stage, one per step.
       figures: the contents of metrics.json.
       config: the contents of config.json.
+      others: further inputs, likewise dicts of labelled pictures.
     """
 
     title: str
@@ -75,6 +76,7 @@ class Report:
     losses: dict[str, np.ndarray]
     figures: dict[str, Any]
     config: dict[str, Any]
+    others: Sequence[dict[str, np.ndarray]] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,10 +141,8 @@ def render_html(report: Report) -> str:
                 "size": _shown(turntable.frames[0], LARGEST_FRAME).shape[0],
                 "sheet": _sheet(turntable),
             },
-            pseudo_views=[
-                {name: _picture(picture, _LARGEST_THUMBNAIL) for name, picture in view.items()}
-                for view in report.pseudo_views
-            ],
+            others=_thumbnails(report.others),
+            pseudo_views=_thumbnails(report.pseudo_views),
             mesh=None if report.mesh is None else _mesh_data(report.mesh),
             curves=[  # of a stage of one step there is none to draw
                 curve(name.replace("_", " "), values) for name, values in report.losses.items() if len(values) > 1
@@ -191,6 +191,10 @@ def _shown(image: np.ndarray, largest: int) -> np.ndarray:
     if side <= largest:
         return image
     return images.resize(image, (image.shape[0] * largest // side, image.shape[1] * largest // side))
+
+
+def _thumbnails(views: Sequence[dict[str, np.ndarray]]) -> list[dict[str, str]]:
+    return [{name: _picture(picture, _LARGEST_THUMBNAIL) for name, picture in view.items()} for view in views]
 
 
 def _picture(image: np.ndarray, largest: int = LARGEST_FRAME) -> str:

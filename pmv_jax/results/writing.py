@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import resource
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,13 @@ from PIL import Image
 from pmv_jax import cameras, images
 from pmv_jax.cameras import paths as camera_paths
 from pmv_jax.checkpoints import lpips as lpips_weights
-from pmv_jax.config import LossConfig, to_dict
+from pmv_jax.config import InversionConfig, LossConfig, to_dict
 from pmv_jax.errors import InputError
 from pmv_jax.evaluation import dlib_identity, metrics
 from pmv_jax.images import video
+from pmv_jax.inputs import person
 from pmv_jax.inversion.result import Inversion
+from pmv_jax.inversion.stage import Photograph
 from pmv_jax.meshes import extraction
 from pmv_jax.meshes import files as mesh_files
 from pmv_jax.meshes.colouring import RenderedView
@@ -42,27 +46,52 @@ _SHEET_WIDTH = 1280
 WEIGHTS, MATTE = "weights.png", "matte.png"
 
 
+@dataclasses.dataclass(frozen=True)
+class InputView:
+    """A photograph and what the head looks like from its camera.
+
+    Attributes:
+      photograph: with its image, and weights and matte where there are any.
+      reconstruction: [H, W, 3] in [-1, 1].
+      depth: z-depth [h, w].
+      camera: [25].
+    """
+
+    photograph: Photograph
+    reconstruction: np.ndarray
+    depth: np.ndarray
+    camera: np.ndarray
+
+    @property
+    def image(self) -> np.ndarray:
+        """[H, W, 3] in [-1, 1]."""
+        return self.photograph.image
+
+    @property
+    def coloured_depth(self) -> np.ndarray:
+        """uint8 [H, W, 3], near is bright."""
+        return images.resize(images.colour_depth(self.depth), self.image.shape[:2])
+
+
 def write_result(
     directory: Path,
     inversion: Inversion,
-    image: np.ndarray,
+    photographs: Sequence[Photograph],
     progress: frames.Progress | None = None,
     title: str = "Inversion",
     peak_memory: int | None = None,
-    weights: np.ndarray | None = None,
-    matte: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Renders an inversion and writes every file of its result.
 
     Args:
       directory: existing and empty.
-      inversion: the inverted image.
-      image: what was inverted [H, W, 3] in [-1, 1], at the generator's resolution.
+      inversion: the inverted photographs.
+      photographs: what was inverted, at the generator's resolution: images, and weights and mattes where there are
+        any. What is not to be believed does not count. The files of the first are in the directory itself, those of
+        further ones in folders of their own.
       progress: called with the number of views rendered so far and of all.
       title: of the report.
       peak_memory: bytes that the inversion took; None is the most that this process ever used.
-      weights: [H, W] in [0, 1], the share of each pixel that is photograph; None is 1. The rest does not count.
-      matte: [H, W] in [0, 1], the share of each pixel that is head; None where nobody said.
 
     Returns:
       What `metrics.json` holds.
@@ -71,26 +100,31 @@ def write_result(
       OSError: a file cannot be written.
     """
     grid, orbit = grid_cameras(inversion), orbit_cameras(inversion)
-    everywhere = np.concatenate([inversion.camera[None], grid, orbit])
-    rendered = frames.render_views(inversion.render, everywhere, progress)
-    reconstruction, depth = next(rendered)
+    own = inversion.cameras[: len(photographs)]
+    rendered = frames.render_views(inversion.render, np.concatenate([own, grid, orbit]), progress)
+    inputs = [
+        InputView(photograph, *next(rendered), camera) for photograph, camera in zip(photographs, own, strict=True)
+    ]
     turned = [RenderedView(*next(rendered), camera) for camera in grid]
-    size = frames.shown_size(len(image))
+    size = frames.shown_size(len(inputs[0].image))
     video.write_video(directory / "orbit.mp4", [frames.scale(view, size) for view, _ in rendered], ORBIT_FPS)
-    _write_pictures(directory, image, reconstruction, depth, turned)
-    _write_masks(directory, weights, matte)
+    for folder, view in zip(person.folders(directory), inputs, strict=False):
+        _write_pictures(folder, view)
+        _write_masks(folder, view.photograph.weights, view.photograph.matte)
+    images.save_image(directory / "views.png", _views_sheet(inputs, turned))
     pseudo_views = _pseudo_views(inversion)
     _write_pseudo_views(directory / "pseudo_views", pseudo_views)
     mesh = _write_mesh(directory / "mesh.glb", inversion, turned)
     inversion.save(directory / "inversion")
-    seen = _wrong_side(inversion.head_limit, depth, matte, weights), _identity_distances(image, turned)
-    figures = measure(inversion, image, reconstruction, peak_memory, weights, *seen)
+    figures = measure(inversion, inputs, peak_memory, _at(turned))
+    first, *others = inputs
     page = report.Report(
         title=title,
-        image=image,
-        reconstruction=reconstruction,
-        depth=images.resize(images.colour_depth(depth), image.shape[:2]),
-        normals=images.resize(frames.normals(depth, inversion.camera), image.shape[:2]),
+        image=first.image,
+        reconstruction=first.reconstruction,
+        depth=first.coloured_depth,
+        normals=images.resize(frames.normals(first.depth, first.camera), first.image.shape[:2]),
+        others=[{"input": view.image, "reconstruction": view.reconstruction} for view in others],
         turntable=report.Turntable(YAWS, PITCHES, [view.image for view in turned]),
         pseudo_views=pseudo_views,
         mesh=None if mesh is None else decimate(mesh, REPORT_FACES),
@@ -104,16 +138,11 @@ def write_result(
     return figures
 
 
-def _write_pictures(
-    directory: Path, image: np.ndarray, reconstruction: np.ndarray, depth: np.ndarray, turned: list[RenderedView]
-) -> None:
-    """The input's view, its z-depth [h, w], and the sheet with the head turned."""
-    coloured_depth = images.colour_depth(depth)
-    images.save_image(directory / "input.png", image)
-    images.save_image(directory / "reconstruction.png", reconstruction)
-    images.save_image(directory / "depth.png", images.resize(coloured_depth, image.shape[:2]))
-    np.save(directory / "depth.npy", depth)
-    images.save_image(directory / "views.png", _views_sheet(image, reconstruction, coloured_depth, turned))
+def _write_pictures(directory: Path, view: InputView) -> None:
+    images.save_image(directory / "input.png", view.image)
+    images.save_image(directory / "reconstruction.png", view.reconstruction)
+    images.save_image(directory / "depth.png", view.coloured_depth)
+    np.save(directory / "depth.npy", view.depth)
 
 
 def _write_masks(directory: Path, weights: np.ndarray | None, matte: np.ndarray | None) -> None:
@@ -136,41 +165,32 @@ def read_weights(directory: Path, resolution: int) -> np.ndarray | None:
 
 def measure(
     inversion: Inversion,
-    image: np.ndarray,
-    reconstruction: np.ndarray,
+    inputs: Sequence[InputView],
     peak_memory: int | None = None,
-    weights: np.ndarray | None = None,
-    wrong_side: float | None = None,
-    identity_distances: dict[float, float] | None = None,
+    turned: dict[tuple[float, float], np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """The contents of `metrics.json`, as plain data. A figure that is not finite or not known is None.
 
+    Figures and camera are the first input's; where there are several, `photographs` has those of each.
+
     Args:
-      inversion: for its camera, seed and stages.
-      image, reconstruction: [H, W, 3] in [-1, 1].
-      peak_memory, weights: see `write_result`.
-      wrong_side, identity_distances: see `doubts.find`.
+      inversion: for its recipe, stages and head limits.
+      inputs: its input views.
+      peak_memory: see `write_result`.
+      turned: pictures of `grid_cameras` by yaw and pitch, to look for the person in; None does not look.
     """
-    believed = 1.0
-    if weights is not None:
-        image, believed = metrics.believed(image, reconstruction, weights)
-    figures = {name: float(jax.jit(function)(image, reconstruction)) for name, function in _METRICS.items()}
-    figures["psnr"] += 10 * math.log10(believed)
-    yaw = float(cameras.yaw_pitch(inversion.camera)[0])
-    found = doubts.find(
-        believed=believed,
-        psnr=_finite(figures["psnr"]),
-        yaw=yaw,
-        yaw_range=inversion.config.camera.yaw_range,
-        wrong_side=wrong_side,
-        identity_distances=identity_distances,
-    )
+    sides = {} if turned is None else {yaw: turned[yaw, 0.0] for yaw in SWEEP_YAWS}
+    limits = inversion.head_limits or (None,) * len(inputs)
+    each = [_figures(view, limit, inversion.config, sides) for view, limit in zip(inputs, limits, strict=False)]
+    several = {}
+    if len(each) > 1:
+        several["photographs"] = each
+        several["doubts"] = [
+            f"photograph {i}: {doubt}" for i, figures in enumerate(each, 1) for doubt in figures["doubts"]
+        ]
     return {
-        **{name: _finite(value) for name, value in figures.items()},
-        "lpips": _lpips(inversion.config.loss, image, reconstruction),
-        "identity_distances": identity_distances and {str(yaw): value for yaw, value in identity_distances.items()},
-        "doubts": found,
-        "camera": [float(value) for value in inversion.camera],
+        **each[0],
+        **several,
         "seed": inversion.config.seed,
         "device": jax.devices()[0].device_kind,
         "peak_memory_bytes": peak_memory_bytes() if peak_memory is None else peak_memory,
@@ -184,6 +204,33 @@ def measure(
             }
             for stage in inversion.stages
         ],
+    }
+
+
+def _figures(
+    view: InputView, head_limit: np.ndarray | None, config: InversionConfig, sides: dict[float, np.ndarray]
+) -> dict[str, Any]:
+    """How well an input is met, the doubts about it, and its camera."""
+    image, weights, believed = view.image, view.photograph.weights, 1.0
+    if weights is not None:
+        image, believed = metrics.believed(image, view.reconstruction, weights)
+    figures = {name: float(jax.jit(function)(image, view.reconstruction)) for name, function in _METRICS.items()}
+    figures["psnr"] += 10 * math.log10(believed)
+    identity_distances = _identity_distances(view.image, sides)
+    found = doubts.find(
+        believed=believed,
+        psnr=_finite(figures["psnr"]),
+        yaw=float(cameras.yaw_pitch(view.camera)[0]),
+        yaw_range=config.camera.yaw_range,
+        wrong_side=_wrong_side(head_limit, view.depth, view.photograph.matte, weights),
+        identity_distances=identity_distances,
+    )
+    return {
+        **{name: _finite(value) for name, value in figures.items()},
+        "lpips": _lpips(config.loss, image, view.reconstruction),
+        "identity_distances": {str(yaw): distance for yaw, distance in identity_distances.items()} or None,
+        "doubts": found,
+        "camera": [float(value) for value in view.camera],
     }
 
 
@@ -202,14 +249,13 @@ def _wrong_side(
     return float(np.sum(known * apart) / max(np.sum(known), 1e-6))
 
 
-def _identity_distances(image: np.ndarray, turned: list[RenderedView]) -> dict[float, float] | None:
-    """How far the face [H, W, 3] is from itself at each of SWEEP_YAWS; None without the extra that tells."""
-    network = dlib_identity.installed()
+def _identity_distances(image: np.ndarray, sides: dict[float, np.ndarray]) -> dict[float, float]:
+    """How far the face [H, W, 3] is from its sides by yaw; none without the extra that tells."""
+    network = dlib_identity.installed() if sides else None
     if network is None:
-        return None
-    sides = np.stack([_at(turned)[yaw, 0.0] for yaw in SWEEP_YAWS])
-    distances = network.distances(image, sides)
-    return dict(zip(SWEEP_YAWS, (round(float(distance), 3) for distance in distances), strict=True))
+        return {}
+    distances = network.distances(image, np.stack(list(sides.values())))
+    return {yaw: round(float(distance), 3) for yaw, distance in zip(sides, distances, strict=True)}
 
 
 def _lpips(config: LossConfig, image: np.ndarray, reconstruction: np.ndarray) -> float | None:
@@ -241,14 +287,18 @@ def orbit_cameras(inversion: Inversion) -> np.ndarray:
     return camera_paths.orbit(inversion.generator.config, ORBIT_FRAMES, focal=float(inversion.camera[16]))
 
 
-def _views_sheet(
-    image: np.ndarray, reconstruction: np.ndarray, depth: np.ndarray, turned: list[RenderedView]
-) -> np.ndarray:
+def _views_sheet(inputs: Sequence[InputView], turned: list[RenderedView]) -> np.ndarray:
     at = _at(turned)
     yaws = [(f"yaw {yaw:+.2f}", at[yaw, 0.0]) for yaw in SWEEP_YAWS]
     pitches = [(f"pitch {pitch:+.2f}", at[0.0, pitch]) for pitch in PITCHES]
-    top = [("input", image), ("reconstruction", reconstruction), ("depth (near is bright)", depth)]
-    return images.contact_sheet([top, yaws, pitches], _SHEET_WIDTH)
+    names = ("input", "reconstruction", "depth (near is bright)")
+    pictures = [(view.image, view.reconstruction, view.coloured_depth) for view in inputs]
+    if len(inputs) == 1:
+        top = [list(zip(names, pictures[0], strict=True))]
+    else:  # a column for each
+        top = [[(f"{name} {i}", row) for i, row in enumerate(rows, 1)]
+               for name, rows in zip(names, zip(*pictures, strict=True), strict=True)]  # fmt: skip
+    return images.contact_sheet([*top, yaws, pitches], _SHEET_WIDTH)
 
 
 def _at(turned: list[RenderedView]) -> dict[tuple[float, float], np.ndarray]:

@@ -19,6 +19,7 @@ from pmv_jax.errors import NumericalError
 from pmv_jax.inversion import image_run as running
 from pmv_jax.inversion import pipeline
 from pmv_jax.inversion.image_run import ImageRun
+from pmv_jax.inversion.stage import Photograph
 from tests import small_inversion
 from tests.small_inversion import RECIPE, SIZE
 
@@ -44,7 +45,7 @@ def alone(index: int, config: InversionConfig = RECIPE) -> pipeline.Inversion:
 
 def enter(slots: batch.Batch, index: int, config: InversionConfig = RECIPE, slot: int | None = None) -> int:
     slot = slots.free if slot is None else slot
-    stages = pipeline.stages(picture(index), CAMERA, slots.generator(slot), config)
+    stages = pipeline.stages([Photograph(picture(index), CAMERA)], slots.generator(slot), config)
     slots.runs[slot] = ImageRun(stages, config.seed)
     return slot
 

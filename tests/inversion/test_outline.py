@@ -9,6 +9,7 @@ from pmv_jax.config import PseudoViewConfig, override
 from pmv_jax.errors import InputError
 from pmv_jax.inversion import outline, pipeline, pseudo_views
 from pmv_jax.inversion.losses import Outline, outline_loss
+from pmv_jax.inversion.stage import Photograph
 from tests.small_inversion import CAMERA, RECIPE, SIZE, a_code, generator, picture
 
 SIDE = 24
@@ -67,13 +68,16 @@ def test_belief_ends_where_matte_and_surface_disagree():
 def test_nothing_is_warped_across_the_outline():
     """With a surface that is backdrop all over, a matte that says head lets no pixel through; and the other way."""
     config = PseudoViewConfig(count=2, yaw_range=0.3, erode=0.0, blur=0.0)
-    known = a_code(3), picture(), jnp.ones((SIZE, SIZE)), CAMERA
+    photograph = Photograph(picture(), CAMERA, weights=jnp.ones((SIZE, SIZE)))
+
+    def visible(photograph):
+        return pseudo_views.make(generator(), generator(), a_code(3), (photograph,), config=config).visibility
 
     def seen(matte, limit):
-        maps = jnp.full((SIZE, SIZE), matte, jnp.float32), jnp.full((16, 16), limit, jnp.float32)
-        return pseudo_views.make(generator(), generator(), *known, *maps, config=config).visibility
+        maps = {"matte": jnp.full((SIZE, SIZE), matte), "head_limit": jnp.full((16, 16), limit)}
+        return visible(photograph.replace(**maps))
 
-    plain = pseudo_views.make(generator(), generator(), *known, config=config).visibility
+    plain = visible(photograph)
     assert plain.max() > 0.5
     assert seen(1.0, 0.0).max() == 0 and seen(0.0, 9.0).max() == 0
     np.testing.assert_allclose(seen(0.0, 0.0), plain, atol=1e-5)
@@ -86,7 +90,7 @@ def test_stages_are_held_to_the_outline_of_a_matte(monkeypatch):
     matte[8:, 8:24], weights[:20] = 1, 1
 
     def first(config=RECIPE, **options):
-        request = next(pipeline.stages(picture(), CAMERA, generator(), config, **options))
+        request = next(pipeline.stages([Photograph(picture(), CAMERA, **options)], generator(), config))
         return request.own[0].outline, request.program
 
     def depth_is_limit(z_depth):

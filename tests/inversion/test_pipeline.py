@@ -15,6 +15,7 @@ from pmv_jax.config import CameraSearchConfig, LossConfig, TuningConfig, overrid
 from pmv_jax.errors import InputError, NumericalError
 from pmv_jax.inversion import adam_loop, image_run, latent, pipeline
 from pmv_jax.inversion.result import Inversion, load_inversion
+from pmv_jax.inversion.stage import Photograph
 from tests import small_inversion
 from tests.small_inversion import CAMERA, SIZE, generator, picture
 from tests.small_inversion import CONFIG as TINY
@@ -177,7 +178,7 @@ def test_a_poisoned_run_names_its_stage():
 def test_what_to_try_after_a_loss_that_is_not_finite_exists():
     """Every setting that a stage's remedy names can be set."""
     search = CameraSearchConfig(heads=2, refine_heads=2, resolution=8)
-    stages = pipeline.stages(picture(), None, generator(), dataclasses.replace(RECIPE, camera=search))
+    stages = pipeline.stages([Photograph(picture())], generator(), dataclasses.replace(RECIPE, camera=search))
     request, remedies = next(stages), {}
     while request is not None:
         remedies[request.name] = request.remedy

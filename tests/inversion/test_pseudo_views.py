@@ -12,6 +12,7 @@ from pmv_jax import cameras
 from pmv_jax.cameras import look_at, yaw_pitch
 from pmv_jax.config import GeneratorConfig, PseudoViewConfig, load_recipe
 from pmv_jax.inversion import pseudo_views
+from pmv_jax.inversion.stage import Photograph
 from tests.small_inversion import CAMERA, a_code, generator, picture, views_of
 from tests.small_inversion import CONFIG as TINY
 
@@ -66,7 +67,7 @@ def test_fill_says_whose_the_hidden_parts_are():
     torgb = params["superresolution"]["block1"]["torgb"]
     torgb["bias"] = torgb["bias"] + 0.3
     tuned = generator().with_params(params)
-    known = a_code(3), picture(), jnp.ones(picture().shape[:2]), CAMERA
+    known = a_code(3), (Photograph(picture(), CAMERA, weights=jnp.ones(picture().shape[:2])),)
     views = {
         fill: pseudo_views.make(tuned, generator(), *known, config=PseudoViewConfig(count=3, yaw_range=1.5, fill=fill))
         for fill in ("tuned", "both")

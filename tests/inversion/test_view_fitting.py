@@ -21,12 +21,12 @@ ROOT = Path(__file__).parents[2]
 PLAN = view_fitting.plan(3, code_rate=1e-3, weights_rate=1e-3, regularisation=0.1, extra_views=3, view_weight=0.7)
 
 
-def fit(code, views, steps, *, plan=PLAN, pose=None, loss=RECIPE.loss):
+def fit(code, views, steps, *, plan=PLAN, poses=None, loss=RECIPE.loss, inputs=1):
     """Steps from a code, with all weights."""
-    state = view_fitting.start(*jax.tree.map(jnp.array, (code, generator().params, pose)))
+    state = view_fitting.start(*jax.tree.map(jnp.array, (code, generator().params, poses)))
     return view_fitting.run(
         state, generator(), views, plan, jnp.float32(0.5), None, jax.random.key(0), steps,
-        loss_config=loss,
+        loss_config=loss, inputs=inputs,
     )  # fmt: skip
 
 
@@ -51,24 +51,52 @@ def test_gradients_summed_view_by_view_are_those_of_the_whole_loss():
     np.testing.assert_allclose(10 * first_moment, expected, atol=1e-5 * float(jnp.abs(expected).max()))
 
 
-def test_the_pose_of_the_inputs_camera_is_fitted_and_no_other():
-    views, code, pose = four_views(), a_code(), jnp.array([0.1, -0.2, 0.05, 0.02, -0.03])
-    network = generator()
+@pytest.mark.parametrize("inputs", [1, 3])
+def test_the_poses_of_estimated_cameras_are_fitted_and_no_others(inputs):
+    """Of three inputs the second has a camera that was given."""
+    views, code, network = four_views(), a_code(), generator()
+    start = jnp.array([[0.1, -0.2, 0.05, 0.02, -0.03], [0.0] * 5, [-0.2, 0.1, 0.0, 0.01, 0.02]])[:inputs]
+    estimated = jnp.array([True, False, True])[:inputs]
 
     @jax.value_and_grad
-    def whole(pose):
-        own = poses.to_camera(pose, TINY)
-        images = network.synthesis(jnp.tile(code, (4, 1, 1)), views.cameras.at[0].set(own))["image"]
+    def whole(fitted):
+        own = jnp.where(estimated[:, None], poses.to_camera(fitted, TINY), views.cameras[:inputs])
+        images = network.synthesis(jnp.tile(code, (4, 1, 1)), views.cameras.at[:inputs].set(own))["image"]
         losses = jax.vmap(lambda *x: image_loss(x[0], x[1], RECIPE.loss, x[2]))(images, views.images, views.weights)
-        return losses[0] + 0.7 * losses[1:].mean()
+        return losses[:inputs].mean() + 0.7 * losses[inputs:].mean()
 
-    value, expected = jax.jit(whole)(pose)
-    expected += value * 2 * 0.5 * pose  # the pull towards half of it
-    plan = PLAN.replace(camera_rate=PLAN.camera_rate.at[:3].set(0.01), pose=0.5 * pose, pose_pull=jnp.float32(2))
-    state, _ = fit(code, views, 1, plan=plan, pose=pose)
-    np.testing.assert_allclose(10 * state.optimiser[0].mu["pose"], expected, rtol=1e-3)
-    step = state.variables["pose"] - pose  # Adam's first one has the full rate
-    np.testing.assert_allclose(step, -0.01 * np.sign(expected) * poses.PACE, rtol=1e-2)
+    value, expected = jax.jit(whole)(start)
+    expected += value / inputs * 2 * 0.5 * start  # the pull towards half of it
+    plan = PLAN.replace(
+        camera_rate=PLAN.camera_rate.at[:3].set(0.01), poses=0.5 * start, is_estimate=estimated,
+        pose_pull=jnp.float32(2), extra_views=jnp.int32(4 - inputs),
+    )  # fmt: skip
+    state, losses = fit(code, views, 1, plan=plan, poses=start, inputs=inputs)
+    np.testing.assert_allclose(losses[0] - 0.1 * spread(code), value, rtol=1e-4)
+    np.testing.assert_allclose(10 * state.optimiser[0].mu["poses"], expected, rtol=1e-3, atol=1e-7)
+    step = state.variables["poses"] - start  # Adam's first one has the full rate
+    np.testing.assert_allclose(step, -0.01 * np.sign(expected) * poses.PACE, rtol=1e-2, atol=1e-9)
+
+
+def spread(code):
+    """What the regularisation of PLAN holds small."""
+    return jnp.mean(jnp.square((code - code.mean(0)) / 0.5))
+
+
+def test_every_step_sees_all_inputs_and_its_early_stop_watches_their_mean():
+    """Without pseudo-views, whatever the key: the mean of the losses of the first three of four views."""
+    config, views, code = LossConfig(), four_views(), a_code()
+    images = views_of(generator(), code, views.cameras[:3])["image"]
+    terms = [losses.terms(*x[:2], config, x[2]) for x in zip(images, views.images, views.weights)]  # noqa: B905
+    total, watched = np.mean([sum(map(float, term)) for term in terms]), np.mean([float(term[1]) for term in terms])
+
+    def taken(stop: float) -> jax.Array:
+        plan = view_fitting.plan(3, weights_rate=1e-4, view_weight=1.0, stop=stop)
+        state, values = fit(code, views, 1, plan=plan, loss=config, inputs=3)
+        np.testing.assert_allclose(values[0], total, rtol=1e-4)
+        return state.optimiser[0].count
+
+    assert taken(watched * 1.01) == 0 and taken(watched * 0.99) == 1
 
 
 @pytest.mark.slow  # vmapped rendering is tested with the models, images of a batch one by one with its slots

@@ -12,6 +12,7 @@ from PIL import Image
 from pmv_jax import cameras
 from pmv_jax.cameras import paths as camera_paths
 from pmv_jax.config import GeneratorConfig, InversionConfig, to_dict
+from pmv_jax.inversion.stage import Photograph
 from pmv_jax.meshes import extraction
 from pmv_jax.meshes.colouring import RenderedView
 from pmv_jax.models import frames
@@ -25,14 +26,14 @@ class FakeInversion:
     """Its picture's red is the camera's yaw, its green the pitch; it sees a plane at z-depth 2.5 all over."""
 
     def __init__(self, pseudo_views: int = 2) -> None:
-        self.camera = np.asarray(cameras.look_at(YAW, PITCH))
         self.config = InversionConfig(seed=7)
         self.generator = SimpleNamespace(config=GeneratorConfig(image_resolution=SIZE))
         self.stages = (SimpleNamespace(name="latent", steps=5, seconds=1.5, loss_first=2.0, loss_last=float("nan")),)
         self.stages[0].losses = np.linspace(2, 1, 5)
         self.ws, self.planes = np.zeros((6, 8)), None
         self.batches: list[int] = []
-        self.pseudo_views = self.head_limit = None
+        self.cameras = np.asarray(cameras.look_at([YAW, -0.3], [PITCH, 0.1]))
+        self.camera, self.head_limits, self.pseudo_views = self.cameras[0], (), None
         if pseudo_views:
             views = np.zeros((pseudo_views, SIZE, SIZE, 3), np.float32)
             self.pseudo_views = SimpleNamespace(warp=views, visibility=views[..., 0], blend=views)
@@ -57,13 +58,18 @@ def ball(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     directory, inversion, seen = tmp_path_factory.mktemp("result"), FakeInversion(), []
-    image = np.clip(inversion.render(inversion.camera[None])["image"][0], -1, 1)
+    photographs = [Photograph(np.clip(image, -1, 1) + 0.01) for image in inversion.render(inversion.cameras)["image"]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extraction, "field", lambda *_: ball)
         patch.setattr(result, "MESH_RESOLUTION", 32)
         reds = SimpleNamespace(distances=lambda image, others: others[..., 0].mean((1, 2)))
         patch.setattr(result.dlib_identity, "installed", lambda: reds)
-        figures = result.write_result(directory, inversion, image + 0.01, lambda *at: seen.append(at), title="Ball")
+        figures = result.write_result(directory, inversion, photographs[:1], lambda *at: seen.append(at), title="Ball")
+    with pytest.MonkeyPatch.context() as patch:  # no mesh, which is the same
+        patch.setattr(result, "_write_mesh", lambda *_: None)
+        patch.setattr(result.video, "write_video", lambda path, frames, fps: [*frames])
+        (directory.parent / "both").mkdir()
+        result.write_result(directory.parent / "both", inversion, photographs)
     return directory, inversion, figures, seen
 
 
@@ -78,6 +84,32 @@ def test_files(written):
     }
     for path in directory.rglob("*.png"):
         Image.open(path).load()
+
+
+def test_of_several_photographs_each_has_its_files_and_figures(written):
+    """The first's stand where those of one photograph do; the second's in a folder of their own."""
+    directory, inversion, figures, _ = written
+    both = directory.parent / "both"
+    names = "input.png reconstruction.png depth.png depth.npy"
+    assert sorted(path.name for path in (both / "photograph_2").iterdir()) == sorted(names.split())
+    for name in names.split():
+        assert (both / name).read_bytes() == (directory / name).read_bytes()
+        if name != "depth.npy":  # a plane at 2.5 from anywhere
+            assert (both / "photograph_2" / name).read_bytes() != (directory / name).read_bytes() or name == "depth.png"
+    measured = json.loads((both / "metrics.json").read_text())
+    assert {name: measured[name] for name in ("psnr", "ssim", "camera")} == {
+        name: figures[name] for name in ("psnr", "ssim", "camera")
+    }
+    cameras_of_both = [figures["camera"] for figures in measured["photographs"]]
+    np.testing.assert_allclose(cameras_of_both, inversion.cameras)
+    assert all(doubt.startswith(("photograph 1: ", "photograph 2: ")) for doubt in measured["doubts"])
+    page = (both / "report.html").read_text()
+    assert (
+        page.count("<figcaption>input 2</figcaption>") == page.count("<figcaption>reconstruction 2</figcaption>") == 1
+    )
+    assert "Further photographs" not in (directory / "report.html").read_text()
+    heights = [Image.open(folder / "views.png").size[1] for folder in (directory, both)]
+    assert heights[1] > 1.5 * heights[0]  # three rows of two in place of one of three
 
 
 def test_masks_are_written_where_they_say_something(tmp_path):

@@ -221,8 +221,8 @@ def _fit(
     inversion: Inversion, painting: texture.Painting, plan: view_fitting.Plan, config: texture.TextureConfig
 ) -> Inversion:
     room = inversion.config.pseudo_views.count
-    views = view_fitting.single_view(jnp.asarray(painting.image), jnp.asarray(painting.camera), room)
-    views = views._replace(weights=views.weights + config.emphasis * jnp.asarray(painting.mask))
+    image, camera, mask = (jnp.asarray(x)[None] for x in (painting.image, painting.camera, painting.mask))
+    views = view_fitting.of_inputs(image, camera, 1 + config.emphasis * mask, room)
     generator = inversion.generator
     state = view_fitting.start(jnp.array(inversion.ws), jax.tree.map(jnp.array, generator.params))
     std = latent.statistics(generator, jnp.asarray(inversion.camera)).std

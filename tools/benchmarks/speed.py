@@ -54,6 +54,7 @@ from pmv_jax.errors import InputError, suggestion
 from pmv_jax.inversion import pipeline, tuned_weights, view_fitting, visibility
 from pmv_jax.inversion.image_run import ImageRun
 from pmv_jax.inversion.result import load_inversion
+from pmv_jax.inversion.stage import Photograph
 from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator, initialise
 from pmv_jax.results.writing import peak_memory_bytes
@@ -309,7 +310,8 @@ def _invert_together(generator: Generator, config: InversionConfig, count: int) 
     begun, image, camera = time.perf_counter(), _image(generator), cameras.look_at(0.0, 0.0)
     together = batch.Batch(generator, count, jax.local_devices()[:1])
     for slot in range(count):
-        together.runs[slot] = ImageRun(pipeline.stages(image, camera, together.generator(slot), config), config.seed)
+        stages = pipeline.stages([Photograph(image, camera)], together.generator(slot), config)
+        together.runs[slot] = ImageRun(stages, config.seed)
     while any(together.runs):
         for slot, problem in together.advance():
             if problem is not None:
