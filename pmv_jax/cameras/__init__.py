@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "join",
             "look_at",
             "look_from",
+            "mirrored",
             "pixel_centres",
             "project",
             "ray_distance_to_z_depth",

@@ -95,6 +95,22 @@ def rolled(camera: Array, roll: Array | float) -> Array:
     return join(jnp.matmul(cam2world, turn, precision="highest"), intrinsics)
 
 
+def mirrored(camera: Array) -> Array:
+    """The camera that sees the mirror image of the world, in the plane x = 0, as this one sees the world, with left and
+    right of the picture exchanged.
+
+    Args:
+      camera: [..., 25].
+
+    Returns:
+      [..., 25].
+    """
+    cam2world, intrinsics = split(camera)
+    flip = jnp.array([-1.0, 1.0, 1.0, 1.0])
+    intrinsics = intrinsics.at[..., 0, 2].set(1 - intrinsics[..., 0, 2])
+    return join(flip[:, None] * cam2world * flip, intrinsics)
+
+
 def roll_of(camera: Array) -> Array:
     """Roll [...] of cameras [..., 25], in radians: what `rolled` has turned a camera of `look_at` by."""
     cam2world, _ = split(camera)

@@ -95,9 +95,9 @@ class PseudoViewConfig(Settings, group="pseudo_views"):
     steepest: float = setting(10.0, low=1e-3)
     erode: float = setting(0.01, low=0, high=0.5)  # width taken off the mask, in units of the image size
     blur: float = setting(0.02, low=0, high=0.5)  # width of the Gaussian (six sigma) that softens its edge
-    # Who fills in what the input does not show: the tuned generator, or both, the untuned one where nothing was
-    # observed and they have the same surface.
-    fill: Literal["tuned", "both"] = setting("both")
+    # Who fills in what the input does not show: the tuned generator; both, the untuned one where nothing was observed
+    # and they have the same surface; or before them the input's mirror image, since faces have two like halves.
+    fill: Literal["tuned", "both", "mirror"] = setting("mirror")
     hidden_weight: float = setting(0.2, low=0)  # of pixels that a generator made up, in the joint loss
 
 

@@ -6,6 +6,7 @@ direction, as in view-dependent texture mapping (P. Debevec, Y. Yu, G. Borshukov
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from pmv_jax.models.generator import Generator
 
 _GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
 _EDGE = 0.05  # width by which what was observed grows over depth edges, in units of the image's size
+_ASYMMETRY = 2.0  # times as far apart may surfaces be where one is the mirror image: no face is symmetric
 _SAME_SURFACE = 0.02  # difference of depths up to which two generators show the same surface; a head is 0.45 wide
 _BLEND_ANGLE = 0.1  # radians: photographs whose directions differ from a pseudo-view's by as much are blended
 
@@ -103,7 +105,9 @@ def make(
     What an input shows well is warped, the rest is the generator's: of the tuned one, as in the released code (`fill`
     "tuned"), or of both. With "both", what is seen edge-on is the tuned generator's, and what is never seen is the
     untuned one's: tuning on one view has left its marks there, and nothing held it back. But only where both have the
-    same surface, or the outline of one head would be drawn beside that of the other.
+    same surface, or the outline of one head would be drawn beside that of the other. With "mirror", the inputs' mirror
+    images come before both: the other half of a face tells more of a hidden one than any generator (facial symmetry as
+    a prior: Yin et al., "3D GAN Inversion with Facial Symmetry Prior", CVPR 2023).
 
     Args:
       tuned: after stage 2.
@@ -120,21 +124,45 @@ def make(
     raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
     z_depth = raw_z_depth if config.depth_detail == 0 else _surface(tuned, planes, everyone, config.depth_detail)
     views = z_depth[inputs:], around
-    each = zip(photographs, z_depth[:inputs], strict=True)
-    warped = [_warped(photograph, own, *views, config) for photograph, own in each]
-    warped = _nearest(warped, everyone[:inputs], *views) if inputs > 1 else warped[0]
+    warped = _seen(photographs, z_depth[:inputs], *views, config)
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
     fill = rendered["image"][inputs:]
-    if config.fill == "both":
+    if config.fill != "tuned":
         other_planes = untuned.planes(ws)
         other = jax.lax.map(lambda view: untuned.render(other_planes, ws, view), around)
         other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], around)
         share = jax.vmap(_untouched)(warped.observed, raw_z_depth[inputs:], other_z_depth)[..., None]
         fill = share * other["image"] + (1 - share) * fill
+    if config.fill == "mirror":
+        others = tuple(_mirrored(photograph) for photograph in photographs)
+        tolerant = dataclasses.replace(config, depth_tolerance=min(1.0, _ASYMMETRY * config.depth_tolerance))
+        reflected = _seen(others, z_depth[:inputs, :, ::-1], *views, tolerant)
+        share = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(reflected.visibility)[..., None]
+        fill = share * reflected.colour + (1 - share) * fill
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
     weight = visible + config.hidden_weight * (1 - visible)
     return PseudoViews(around, warped.colour, visible, blend, weight, rendered["ray_distance"])
+
+
+def _seen(
+    photographs: Sequence[Photograph], own: Array, z_depth: Array, around: Array, config: PseudoViewConfig
+) -> Warp:
+    """What N photographs of z-depths [N, h, w] show of views of z-depths [V, h, w], with a leading axis V."""
+    each = zip(photographs, own, strict=True)
+    warps = [_warped(photograph, depth, z_depth, around, config) for photograph, depth in each]
+    if len(warps) == 1:
+        return warps[0]
+    return _nearest(warps, jnp.stack([photograph.camera for photograph in photographs]), z_depth, around)
+
+
+def _mirrored(photograph: Photograph) -> Photograph:
+    """A photograph of the mirrored head. Where a matte tells, of nothing else: what stands beside a head has no mirror
+    image on its other side."""
+    weights = photograph.weights if photograph.matte is None else photograph.weights * photograph.matte
+    flipped = {"image": photograph.image, "matte": photograph.matte, "head_limit": photograph.head_limit}
+    flipped = {name: None if x is None else x[:, ::-1] for name, x in {**flipped, "weights": weights}.items()}
+    return photograph.replace(camera=cameras.mirrored(photograph.camera), **flipped)
 
 
 def _warped(photograph: Photograph, own: Array, z_depth: Array, around: Array, config: PseudoViewConfig) -> Warp:

@@ -126,6 +126,17 @@ def test_look_at_looks_at_its_pivot_without_roll(rng):
     assert_close(intrinsics[:, 0, 0], np.full(COUNT, cameras.FFHQ_FOCAL))
 
 
+def test_a_mirrored_camera_sees_the_mirrored_world_with_left_and_right_exchanged(rng):
+    camera = cameras.rolled(cameras.look_at(0.4, -0.2, focal=3.0), 0.1)
+    camera = camera.at[18].set(0.47)  # the principal point, beside the middle
+    points = rng.uniform(-0.3, 0.3, (20, 3)).astype(np.float32)
+    where, depth = cameras.project(camera, points)
+    mirrored, mirrored_depth = cameras.project(cameras.mirrored(camera), points * np.float32([-1, 1, 1]))
+    np.testing.assert_allclose(mirrored, np.abs(np.asarray(where) - [1, 0]), atol=1e-5)
+    np.testing.assert_allclose(mirrored_depth, depth, atol=1e-5)
+    np.testing.assert_allclose(cameras.mirrored(cameras.mirrored(camera)), camera, atol=1e-7)
+
+
 def test_signs_of_yaw_and_pitch():
     position = matrices(look_at(np.float32([0, 0.3, 0]), np.float32([0, 0, 0.3])))[0][:, :3, 3]
     assert_close(position[0], [0, 0, 2.7])  # in front of a face that looks along +z
