@@ -71,6 +71,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "no pull on depth": ("joint.depth_weight=0",),
     "narrow visibility": ("pseudo_views.depth_tolerance=0.003", "pseudo_views.steepest=4"),
     "wide erosion": ("pseudo_views.erode=0.02", "pseudo_views.blur=0.03"),
+    "no mirror image": ("pseudo_views.fill=both",),
     "tuned fill": ("pseudo_views.fill=tuned",),
     "hidden weight 1": ("pseudo_views.hidden_weight=1",),
     "hidden weight 0": ("pseudo_views.hidden_weight=0",),
