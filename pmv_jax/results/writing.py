@@ -108,9 +108,8 @@ def write_result(
     turned = [RenderedView(*next(rendered), camera) for camera in grid]
     size = frames.shown_size(len(inputs[0].image))
     video.write_video(directory / "orbit.mp4", [frames.scale(view, size) for view, _ in rendered], ORBIT_FPS)
-    for folder, view in zip(person.folders(directory), inputs, strict=False):
-        _write_pictures(folder, view)
-        _write_masks(folder, view.photograph.weights, view.photograph.matte)
+    for number, view in enumerate(inputs, 1):
+        _write_input(person.folder(directory, number), view)
     images.save_image(directory / "views.png", _views_sheet(inputs, turned))
     pseudo_views = _pseudo_views(inversion)
     _write_pseudo_views(directory / "pseudo_views", pseudo_views)
@@ -138,11 +137,12 @@ def write_result(
     return figures
 
 
-def _write_pictures(directory: Path, view: InputView) -> None:
+def _write_input(directory: Path, view: InputView) -> None:
     images.save_image(directory / "input.png", view.image)
     images.save_image(directory / "reconstruction.png", view.reconstruction)
     images.save_image(directory / "depth.png", view.coloured_depth)
     np.save(directory / "depth.npy", view.depth)
+    _write_masks(directory, view.photograph.weights, view.photograph.matte)
 
 
 def _write_masks(directory: Path, weights: np.ndarray | None, matte: np.ndarray | None) -> None:

@@ -15,6 +15,8 @@ from pmv_jax.checkpoints.orbax import save_generator
 from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commands.invert import main
 from pmv_jax.faces import detection
+from pmv_jax.inversion.result import load_inversion
+from pmv_jax.viewer.subject import load_subject
 from tests import command, small_inversion
 
 
@@ -54,7 +56,11 @@ def folder(tmp_path):
         ("--imag good.png", "'imag'. Did you mean: image"),
         ("--image good.png more.png", "unexpected argument 'more.png'"),
         ("--image none.png", "none.png: no such file"),
-        ("--image .", "directory"),
+        ("--image taken", "taken: is a directory that holds no picture"),
+        ("--image good.png --image none.png", "none.png: no such file"),
+        ("--image good.png --image good.png --camera good.npy", "--camera is given 1 times for 2 pictures"),
+        ("--image good.png --mask good.png --mask good.png", "--mask is given 2 times for 1 pictures"),
+        ("--image good.png --image good.png --face 2", "--face is for one --image"),
         ("--image empty.png", "empty.png: is empty"),
         ("--image text.png", "text.png: is not a PNG, JPEG, WebP"),
         ("--image cut.png", "cut.png: cannot be decoded"),
@@ -221,3 +227,28 @@ def test_full_disk_is_one_line_and_leaves_no_result(studio):
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert not (studio / "third").exists()
+
+
+@pytest.mark.slow
+def test_several_photographs_from_a_folder_make_one_result(studio):
+    """And their head can be evaluated and shown as that of one."""
+    folder = studio / "anna"
+    folder.mkdir()
+    y, x = np.mgrid[0:80, 0:80] / 80
+    for index in range(2):
+        pixels = 127 + 120 * np.sin(np.stack([(6 + index) * x, 5 * y, (4 - index) * x * y], -1))
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.png")
+        np.save(studio / f"{index}.npy", np.asarray(look_at(0.3 - 0.6 * index, 0.0)))
+    overrides = [text for setting in SHORT for text in ("--set", setting)]
+    known = ["--camera", "0.npy", "--camera", "1.npy", "--generator", "generator", *overrides]
+    done = invert(studio, "--image", "anna", *known, "--out", "both")
+    assert done.returncode == 0, done.stderr
+    both = studio / "both"
+    assert {"input.png", "reconstruction.png", "depth.npy"} <= {path.name for path in (both / "photograph_2").iterdir()}
+    for place, picture in ((both, "0.png"), (both / "photograph_2", "1.png")):
+        small = Image.open(folder / picture).resize((32, 32), Image.Resampling.BOX)
+        assert np.abs(np.asarray(small, float) - np.asarray(Image.open(place / "input.png"), float)).mean() < 10
+    figures = json.loads((both / "metrics.json").read_text())
+    assert len(figures["photographs"]) == 2 and figures["photographs"][0]["psnr"] == figures["psnr"]
+    np.testing.assert_allclose(load_inversion(both).cameras, [look_at(0.3, 0.0), look_at(-0.3, 0.0)], atol=1e-6)
+    assert load_subject(both).photograph is not None
