@@ -26,6 +26,7 @@ from pmv_jax.models.generator import Generator
 _GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
 _EDGE = 0.05  # width by which what was observed grows over depth edges, in units of the image's size
 _SAME_SURFACE = 0.02  # difference of depths up to which two generators show the same surface; a head is 0.45 wide
+_UNSEEN = 1e-6  # visibility below which nobody sees a point
 _BLEND_ANGLE = 0.1  # radians: photographs whose directions differ from a pseudo-view's by as much are blended
 
 
@@ -150,8 +151,9 @@ def _warped(photograph: Photograph, own: Array, z_depth: Array, around: Array, c
 
 
 def _nearest(warps: Sequence[Warp], inputs: Array, z_depth: Array, around: Array) -> Warp:
-    """Of each pixel the photograph that sees its point, and from the most similar direction; of those that see it from
-    about as similar ones the mean, so that there is no seam.
+    """Of each pixel the photograph that sees its point, and from the most similar direction; of those that see it as
+    well from about as similar ones the mean, so that there is no seam. What is seen half as well as by another, or
+    less, has no part: hidden points are never shown, however similar the direction.
 
     Args:
       warps: of the N photographs, with a leading axis V.
@@ -162,9 +164,11 @@ def _nearest(warps: Sequence[Warp], inputs: Array, z_depth: Array, around: Array
     size = warps[0].visibility.shape[-1]
     angles = jax.vmap(lambda z, c: angles_between(visibility.resized(z, size), c, inputs))(z_depth, around)
     colours, visible, observed = (jnp.stack(parts) for parts in zip(*warps, strict=True))
+    best = visible.max(0)
+    gate = jnp.clip(2 * (visible + _UNSEEN) / (best + _UNSEEN) - 1, 0, 1)
     likeness = -jnp.square(jnp.moveaxis(angles, 1, 0) / _BLEND_ANGLE) / 2
-    share = jax.nn.softmax(likeness + jnp.log(visible + 1e-12), axis=0)  # in proportion to what is visible
-    return Warp(jnp.sum(share[..., None] * colours, axis=0), visible.max(0), observed.max(0))
+    share = jax.nn.softmax(likeness + jnp.log(gate), axis=0)
+    return Warp(jnp.sum(share[..., None] * colours, axis=0), best, observed.max(0))
 
 
 def angles_between(z_depth: Array, camera: Array, others: Array) -> Array:

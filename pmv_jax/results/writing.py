@@ -86,9 +86,8 @@ def write_result(
     Args:
       directory: existing and empty.
       inversion: the inverted photographs.
-      photographs: what was inverted, at the generator's resolution: images, and weights and mattes where there are
-        any. What is not to be believed does not count. The files of the first are in the directory itself, those of
-        further ones in folders of their own.
+      photographs: what was inverted: images, and weights and mattes where there are any. The files of the first are
+        in the directory itself, those of further ones in folders of their own.
       progress: called with the number of views rendered so far and of all.
       title: of the report.
       peak_memory: bytes that the inversion took; None is the most that this process ever used.
@@ -111,8 +110,7 @@ def write_result(
     for number, view in enumerate(inputs, 1):
         _write_input(person.folder(directory, number), view)
     images.save_image(directory / "views.png", _views_sheet(inputs, turned))
-    pseudo_views = _pseudo_views(inversion)
-    _write_pseudo_views(directory / "pseudo_views", pseudo_views)
+    _write_pseudo_views(directory / "pseudo_views", pseudo_views := _pseudo_views(inversion))
     mesh = _write_mesh(directory / "mesh.glb", inversion, turned)
     inversion.save(directory / "inversion")
     figures = measure(inversion, inputs, peak_memory)

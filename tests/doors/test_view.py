@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from pmv_jax import images
 from pmv_jax.cameras import files as camera_files
@@ -20,11 +21,13 @@ from pmv_jax.commands.view import main
 from pmv_jax.errors import InputError
 from pmv_jax.inversion.result import load_inversion
 from pmv_jax.meshes import files as mesh_files
+from pmv_jax.splats.gaussians import Splats
 from pmv_jax.viewer import camera as viewer_cameras
 from pmv_jax.viewer import ports
 from pmv_jax.viewer.camera import ViewerCamera
 from pmv_jax.viewer.head import Head, letterbox, picture
 from pmv_jax.viewer.server import serve
+from pmv_jax.viewer.splats import serve_splats
 from pmv_jax.viewer.subject import load_subject
 from tests import command, small_inversion
 from tests.results.test_report import BROWSER, DRIVER, FLAGS, tetrahedron
@@ -88,6 +91,9 @@ def start(cwd: Path, arguments: str) -> subprocess.Popen:
         ("--inversion head --host nowhere.invalid", "--host nowhere.invalid: cannot be listened at"),
         ("--inversion head --directions none.json", "--directions none.json: no such file"),
         ("--inversion head --inversion nothing", "nothing: no inversion here"),
+        ("--splat none.ply", "splats none.ply: No such file"),
+        ("--splat head/mesh.glb", "head/mesh.glb: is no .ply of Gaussian splats"),
+        ("--splat head.ply --inversion head", "--splat and --inversion exclude each other"),
     ],
 )
 def test_bad_input_is_one_line(result, arguments, message):
@@ -111,6 +117,27 @@ def test_command_says_where_it_is_and_takes_another_port(result):
     process.terminate()
     out, error = process.communicate(timeout=120)
     assert (process.returncode, out, error) == (0, "", f"warning: port {port} is in use; taking {found}\n")
+
+
+def test_splats_are_served_as_they_are(tmp_path):
+    """Centres, covariances, colours and opacities as viser takes them; windows look at the face from the front."""
+    random = np.random.default_rng(0)
+    axes = Rotation.random(5, random_state=0).as_matrix()
+    given = Splats(
+        *(random.uniform(*x) for x in ((-0.2, 0.2, (5, 3)),)),
+        axes,
+        *(random.uniform(0.1, 0.9, shape) for shape in ((5, 3), 5, (5, 3))),
+    )
+    with serve_splats(given, "127.0.0.1", ports.free_port("127.0.0.1", 18095)) as server:
+        (node,) = [node for name, node in server.scene._handle_from_node_name.items() if name == "/splats"]
+        buffer = np.asarray(node.buffer)
+        np.testing.assert_allclose(buffer[:, :3].view(np.float32), given.positions, atol=1e-6)
+        middle = np.median(given.positions, axis=0)
+        np.testing.assert_allclose(server.initial_camera.position - middle, [0, 0, 2.7], atol=1e-4)
+    spread = given.covariances
+    np.testing.assert_allclose(np.linalg.det(spread), np.prod(given.scales, axis=1) ** 2, rtol=1e-6)
+    along = np.einsum("nji,njk,nki->ni", axes, spread, axes)
+    np.testing.assert_allclose(along, given.scales**2, rtol=1e-6)
 
 
 def test_rendering_ends_with_the_server(result):
