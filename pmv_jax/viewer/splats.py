@@ -10,10 +10,10 @@ import viser
 
 from pmv_jax import cameras
 from pmv_jax.splats.gaussians import Splats
-from pmv_jax.viewer import camera as viewer_cameras
 from pmv_jax.viewer.server import running
 
 _AROUND = 2.7  # world units, of the first view: the distance of EG3D's cameras from a head
+_ENLARGED = 10.0  # in the browser: viser sends covariances in 16 bits, which are few for splats of 0.002 squared
 
 
 @contextlib.contextmanager
@@ -25,14 +25,14 @@ def serve_splats(shown: Splats, host: str, port: int) -> Iterator[viser.ViserSer
       host: address to listen at.
       port: a free one.
     """
-    middle = np.median(shown.positions, axis=0)
-    front = np.asarray(cameras.look_at(0.0, 0.0, pivot=tuple(map(float, middle)), radius=_AROUND))
+    middle = _ENLARGED * np.median(shown.positions, axis=0)
+    front = np.asarray(cameras.look_at(0.0, 0.0, pivot=tuple(map(float, middle)), radius=_ENLARGED * _AROUND))
     with running(host, port, front, middle) as server:
         server.scene.add_gaussian_splats(
             "/splats",
-            centers=shown.positions.astype(np.float32),
-            covariances=shown.covariances.astype(np.float32),
-            rgbs=shown.colours.astype(np.float32),
-            opacities=shown.opacities[:, None].astype(np.float32),
+            centers=np.float32(_ENLARGED * shown.positions),
+            covariances=np.float32(_ENLARGED**2 * shown.covariances),
+            rgbs=np.float32(shown.colours),
+            opacities=np.float32(shown.opacities[:, None]),
         )
         yield server

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import viser
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
@@ -119,25 +120,23 @@ def test_command_says_where_it_is_and_takes_another_port(result):
     assert (process.returncode, out, error) == (0, "", f"warning: port {port} is in use; taking {found}\n")
 
 
-def test_splats_are_served_as_they_are(tmp_path):
-    """Centres, covariances, colours and opacities as viser takes them; windows look at the face from the front."""
-    random = np.random.default_rng(0)
-    axes = Rotation.random(5, random_state=0).as_matrix()
-    given = Splats(
-        *(random.uniform(*x) for x in ((-0.2, 0.2, (5, 3)),)),
-        axes,
-        *(random.uniform(0.1, 0.9, shape) for shape in ((5, 3), 5, (5, 3))),
-    )
+def test_splats_are_served_as_they_are(monkeypatch):
+    """Enlarged, as viser takes them, which checks their shapes; windows look at the face from the front."""
+    random, taken = np.random.default_rng(0), []
+    draw = lambda *shape: random.uniform(0.1, 0.9, shape)  # noqa: E731
+    given = Splats(draw(5, 3), Rotation.random(5, random_state=0).as_matrix(), 0.01 * draw(5, 3), draw(5), draw(5, 3))
+    add = viser.SceneApi.add_gaussian_splats
+    monkeypatch.setattr(viser.SceneApi, "add_gaussian_splats", lambda *a, **k: (taken.append(k), add(*a, **k)))
     with serve_splats(given, "127.0.0.1", ports.free_port("127.0.0.1", 18095)) as server:
-        (node,) = [node for name, node in server.scene._handle_from_node_name.items() if name == "/splats"]
-        buffer = np.asarray(node.buffer)
-        np.testing.assert_allclose(buffer[:, :3].view(np.float32), given.positions, atol=1e-6)
-        middle = np.median(given.positions, axis=0)
-        np.testing.assert_allclose(server.initial_camera.position - middle, [0, 0, 2.7], atol=1e-4)
-    spread = given.covariances
-    np.testing.assert_allclose(np.linalg.det(spread), np.prod(given.scales, axis=1) ** 2, rtol=1e-6)
-    along = np.einsum("nji,njk,nki->ni", axes, spread, axes)
-    np.testing.assert_allclose(along, given.scales**2, rtol=1e-6)
+        (sent,) = taken
+        middle = 10 * np.median(given.positions, axis=0)
+        np.testing.assert_allclose(server.initial_camera.position - middle, [0, 0, 27], atol=1e-3)
+        np.testing.assert_allclose(server.initial_camera.look_at, middle)
+    np.testing.assert_allclose(sent["centers"], 10 * given.positions, rtol=1e-6)
+    np.testing.assert_array_equal(sent["opacities"][:, 0], np.float32(given.opacities))
+    along = np.einsum("nji,njk,nki->ni", given.axes, sent["covariances"], given.axes)
+    np.testing.assert_allclose(along, 100 * given.scales**2, rtol=1e-4)
+    assert np.abs(np.float16(sent["covariances"]) - sent["covariances"]).max() < 1e-3 * sent["covariances"].max()
 
 
 def test_rendering_ends_with_the_server(result):
