@@ -47,7 +47,7 @@ from pathlib import Path, PurePosixPath
 
 from pmv_jax.checkpoints import hub
 from pmv_jax.commandline.flags import Flags, recipe
-from pmv_jax.commandline.progress import ProgressBars
+from pmv_jax.commandline.progress import JobBar, ProgressBars
 from pmv_jax.commandline.run import command
 from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
@@ -198,7 +198,9 @@ def _invert_many() -> int:
         strict=_STRICT.value,
         log_directory=_LOG_DIR.value,
     )
-    return job.run(images, out if "://" in out else os.path.abspath(out), generator_directory, config, options)
+    where = out if "://" in out else os.path.abspath(out)
+    with JobBar() as bar:
+        return job.run(images, where, generator_directory, config, options, bar.update)
 
 
 def _plan(machine: str, images: int, generator_directory: Path, config: InversionConfig) -> int:
