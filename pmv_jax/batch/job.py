@@ -90,7 +90,7 @@ def run(images: Manifest, out: str, generator_directory: Path, config: Inversion
     done = frozenset() if options.force else summary.finished(directory)
     todo = cluster.share([i for i, name in enumerate(images.names) if name not in done], len(images))
     generator = load_generator(generator_directory)
-    encoder = load_encoder(generator_directory, generator.config)
+    encoder = load_encoder(generator_directory, generator)
     job = Job(images, todo, directory, generator, str(generator_directory), config, options, encoder)
     try:
         failed = job.run()

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from collections.abc import Generator as Coroutine
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from pmv_jax.config import InversionConfig, LossConfig, Settings
@@ -30,12 +29,10 @@ class ViewFitProgram:
 
     Attributes:
       loss: see there.
-      fits_pose: whether the variables have a pose.
       outlined: whether the views have an outline.
     """
 
     loss: LossConfig
-    fits_pose: bool = False
     outlined: bool = False
 
     def network(self) -> Tree | None:
@@ -49,13 +46,12 @@ class ViewFitProgram:
 
 
 def input_alone(draft: Draft) -> view_fitting.Views:
-    """The input, as far as it is to be believed, with room for the pseudo-views that a later stage adds."""
-    config = draft.config
-    room = config.pseudo_views.count if config.joint.steps else 0
+    """The input, as far as it is to be believed, with room for pseudo-views, so that recipes with and without them
+    share a program."""
+    room = draft.config.pseudo_views.count
     side = draft.generator.config.rendering.neural_resolution
-    views = view_fitting.single_view(draft.image, draft.camera, room, side)
-    views = views._replace(outline=outline.of_input(draft, room))
-    return views if draft.weights is None else views._replace(weights=draft.weights * views.weights)
+    views = view_fitting.single_view(draft.image, draft.camera, room, side, draft.weights)
+    return views._replace(outline=outline.of_input(draft, room))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,13 +88,13 @@ class ViewFit:
         return self.hand_on(draft, (yield self._request(draft, settings)))
 
     def _request(self, draft: Draft, settings: Settings) -> StageRequest:
-        plan, pose = self.plan(draft.config), draft.pose if self.fits_pose else None
-        if pose is not None:
-            plan = plan.replace(pose=pose, pose_pull=jnp.float32(_POSE_PULL))
+        plan = self.plan(draft.config)
+        if self.fits_pose and draft.pose is not None:
+            plan = plan.replace(fits_pose=np.bool_(True), pose=draft.pose, pose_pull=np.float32(_POSE_PULL))
         views = self.views(draft)
-        program = ViewFitProgram(draft.config.loss, pose is not None, views.outline is not None)
-        fresh = jax.tree.map(jnp.array, (draft.code, self.params(draft), pose))  # copies: the loop donates its state
+        program = ViewFitProgram(draft.config.loss, views.outline is not None)
+        start = view_fitting.start(draft.code, self.params(draft), draft.pose)
         own = views, plan, draft.statistics.std
         flag = f" (--set {settings.group}.learning_rate=...)" if hasattr(draft.config, settings.group) else ""
         remedy = f"try a lower learning rate{flag}"
-        return StageRequest(self.name, settings.steps, program, view_fitting.start(*fresh), own, remedy)
+        return StageRequest(self.name, settings.steps, program, start, own, remedy)

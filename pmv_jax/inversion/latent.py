@@ -6,6 +6,7 @@ the rows towards each other keeps w_plus near the codes that the generator was t
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -47,6 +48,12 @@ def random_codes(generator: Generator, camera: Array) -> Array:
     return generator.mapping(z, jnp.broadcast_to(camera, (_STATISTICS_SAMPLES, 25)))[:, 0]
 
 
+def average_head(generator: Generator, camera: Array) -> dict[str, Array]:
+    """The generator's average head from a camera [25], as `Generator.render` gives it."""
+    ws = _rows(statistics(generator, camera).mean, generator.config.num_ws)
+    return generator.render(generator.planes(ws), ws, camera)
+
+
 def begin(draft: Draft, camera: Array, pose: Array | None = None) -> Draft:
     """Places a head before the camera of the input, where stage 1 begins: the one that the encoder saw, or else the
     generator's average head.
@@ -59,7 +66,7 @@ def begin(draft: Draft, camera: Array, pose: Array | None = None) -> Draft:
     stats = statistics(draft.generator, camera)
     rows = draft.generator.config.num_ws if draft.config.latent.space == "w_plus" else 1
     w = stats.mean if draft.encoder is None else seen(draft, camera, stats)
-    return draft.replace(camera=camera, pose=pose, statistics=stats, code=jnp.tile(w, (rows, 1)))
+    return draft.replace(camera=camera, pose=pose, statistics=stats, code=_rows(w, rows))
 
 
 def seen(draft: Draft, camera: Array, stats: LatentStatistics) -> Array:
@@ -85,6 +92,12 @@ def _mean_of(glance: Glance, generator: Generator, camera: Array) -> Array:
     return generator.mapping(z, jnp.broadcast_to(camera, (_GUESSES, 25)))[:, 0].mean(0)
 
 
+@functools.partial(jax.jit, static_argnums=1)
+def _rows(w: Array, count: int) -> Array:
+    """w [w_dim] for so many layers, [count, w_dim]."""
+    return jnp.tile(w, (count, 1))
+
+
 def plan(recipe: InversionConfig) -> view_fitting.Plan:
     """Stage 1 as data: the learning rate ramps up linearly and down along a cosine, the noise fades (StyleGAN2)."""
     config = recipe.latent
@@ -103,7 +116,7 @@ def plan(recipe: InversionConfig) -> view_fitting.Plan:
 
 def hand_on(draft: Draft, fitted: dict[str, Any]) -> Draft:
     """The pivot, and the camera as it was refined with it, from the variables of `view_fitting`."""
-    if "pose" in fitted:
+    if draft.pose is not None:
         camera = poses.to_camera(fitted["pose"], draft.generator.config)
         draft = draft.replace(camera=camera, pose=fitted["pose"])
     return draft.replace(code=fitted["code"])

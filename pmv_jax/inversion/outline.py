@@ -8,6 +8,7 @@ have glued hair onto the backdrop of any other; behind the head it is taken to g
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Generator as Coroutine
 
 import jax
@@ -16,7 +17,7 @@ import numpy as np
 from jax import Array
 
 from pmv_jax import cameras
-from pmv_jax.inversion import view_fitting
+from pmv_jax.inversion import latent
 from pmv_jax.inversion.losses import Outline
 from pmv_jax.inversion.stage import Draft, StageRequest, Tree
 from pmv_jax.meshes.backdrop import backdrop_depth
@@ -37,9 +38,9 @@ class FindBackdrop:
         """See `stage.Stage.run`."""
         if draft.matte is None:
             return draft
-        planes = draft.generator.planes(view_fitting.w_plus(draft.statistics.mean[None], draft.generator))
-        z_depth = draft.generator.z_depth(planes, draft.camera, draft.generator.config.rendering.neural_resolution)
-        limit = head_limit(np.asarray(z_depth))
+        # Of all that says where the surface is, this is compiled anyway.
+        seen = latent.average_head(draft.generator, draft.camera)
+        limit = head_limit(np.asarray(cameras.ray_distance_to_z_depth(seen["ray_distance"], draft.camera)))
         return draft if limit is None else draft.replace(head_limit=jnp.asarray(limit))
         yield  # a coroutine, like all stages
 
@@ -71,14 +72,16 @@ def of_input(draft: Draft, room: int) -> Outline | None:
     """
     if draft.matte is None or draft.head_limit is None or not draft.config.loss.outline_weight:
         return None
-    side = draft.generator.config.rendering.neural_resolution
-    matte = jax.image.resize(draft.matte, (side, side), "linear")
-    weight = jnp.ones_like(matte)
-    if draft.weights is not None:
-        weight = jax.image.resize(draft.weights, (side, side), "linear")
-    limit = cameras.z_depth_to_ray_distance(draft.head_limit, draft.camera)
+    return _padded(draft.matte, draft.weights, draft.head_limit, draft.camera, room=room)
+
+
+@functools.partial(jax.jit, static_argnames="room")
+def _padded(matte: Array, weights: Array | None, limit: Array, camera: Array, *, room: int) -> Outline:
+    matte = jax.image.resize(matte, limit.shape, "linear")
+    weight = jnp.ones_like(matte) if weights is None else jax.image.resize(weights, limit.shape, "linear")
     others = ((0, room), (0, 0), (0, 0))
-    return Outline(*(jnp.pad(x[None], others) for x in (matte, weight, limit)))
+    own = matte, weight, cameras.z_depth_to_ray_distance(limit, camera)
+    return Outline(*(jnp.pad(x[None], others) for x in own))
 
 
 def agreement(matte: Array, z_depth: Array, limit: Array) -> Array:

@@ -6,8 +6,8 @@ It is defined once, by `METHOD`. `invert` takes one image through it, `batch` ma
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from collections.abc import Generator as Coroutine
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from pmv_jax.models.encoder import Encoder
 from pmv_jax.models.generator import Generator
 
 Tree = Any
+Look = Callable[[Inversion], None]
 
 METHOD: tuple[Stage, ...] = (
     camera_search.Search("camera"),
@@ -74,6 +75,7 @@ def invert(
     weights: np.ndarray | Array | None = None,
     matte: np.ndarray | Array | None = None,
     encoder: Encoder | None = None,
+    look: Look | None = None,
 ) -> Inversion:
     """Inverts one image.
 
@@ -94,13 +96,14 @@ def invert(
         outline, and no pseudo-view shows what lies on the wrong side of that. None where nobody says.
       encoder: of the generator: fitting begins with what it sees in the image. None begins with the average head, and
         searches for the camera by rendering random ones.
+      look: called with the inversion as it stands, whenever a stage has changed its head and others follow.
 
     Raises:
       InputError: an image or camera of the wrong size, or not finite; or the loss's network is not there.
       NumericalError: a loss became NaN or infinite.
     """
     config = InversionConfig() if config is None else config
-    course = stages(image, camera, generator, config, camera_guess, method, weights, matte, encoder)
+    course = stages(image, camera, generator, config, camera_guess, method, weights, matte, encoder, look)
     inversion, records = _run(ImageRun(course, config.seed, progress, state_directory), generator)
     return dataclasses.replace(inversion, stages=records)
 
@@ -130,6 +133,7 @@ def stages(
     weights: np.ndarray | Array | None = None,
     matte: np.ndarray | Array | None = None,
     encoder: Encoder | None = None,
+    look: Look | None = None,
 ) -> Coroutine[StageRequest, Tree, Inversion]:
     """The method as a coroutine: yields each fit it asks for, is sent the fitted variables, and returns the Inversion.
 
@@ -137,17 +141,23 @@ def stages(
     """
     draft = _first_draft(image, camera, generator, config, camera_guess, weights, matte, encoder)
     losses.load_network(config.loss)  # if its weights are not there, better now
-    draft = yield from _course(draft, method)
-    ws = view_fitting.w_plus(draft.code, generator)
-    tuned = _merged(generator, draft.params)
-    found = np.asarray(draft.camera)
+    draft = yield from _course(draft, method, look)
+    return _inversion(draft)
+
+
+def _inversion(draft: Draft) -> Inversion:
+    ws = view_fitting.w_plus(draft.code, draft.generator)
+    tuned = _merged(draft.generator, draft.params)
     kept = {"pseudo_views": draft.pseudo_views, "head_limit": draft.head_limit, "tuned": draft.params}
-    return Inversion(tuned, np.asarray(ws), found, config, **kept)
+    return Inversion(tuned, np.asarray(ws), np.asarray(draft.camera), draft.config, **kept)
 
 
-def _course(draft: Draft, method: Sequence[Stage]) -> Coroutine[StageRequest, Tree, Draft]:
+def _course(draft: Draft, method: Sequence[Stage], look: Look | None = None) -> Coroutine[StageRequest, Tree, Draft]:
     for stage in method:
-        draft = yield from stage.run(draft)
+        before, draft = draft, (yield from stage.run(draft))
+        changed = draft.code is not before.code or draft.params is not before.params
+        if look is not None and changed and stage is not method[-1]:
+            look(_inversion(draft))
     return draft
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from pmv_jax import cameras
@@ -15,6 +16,7 @@ from pmv_jax.config import GeneratorConfig, PseudoViewConfig
 from pmv_jax.inversion import fit_stage, outline, tuned_weights, view_fitting, visibility
 from pmv_jax.inversion.stage import Draft
 from pmv_jax.inversion.view_fitting import Views
+from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator
 
 _GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
@@ -46,7 +48,7 @@ def added(draft: Draft) -> Draft:
     """The same, with pseudo-views of the head as it was tuned so far."""
     tuned, untuned = _merged(draft.generator, draft.params), _merged(draft.generator, draft.untuned)
     ws = view_fitting.w_plus(draft.code, draft.generator)
-    weights = jnp.ones(draft.image.shape[:2]) if draft.weights is None else draft.weights
+    weights = np.ones(draft.image.shape[:2], np.float32) if draft.weights is None else draft.weights
     known = {"matte": None if draft.head_limit is None else draft.matte, "limit": draft.head_limit}
     made = make(tuned, untuned, ws, draft.image, weights, draft.camera, **known, config=draft.config.pseudo_views)
     return draft.replace(pseudo_views=made)
@@ -54,11 +56,16 @@ def added(draft: Draft) -> Draft:
 
 def targets(draft: Draft) -> Views:
     """What the joint tuning fits: the input, then the pseudo-views."""
-    alone, made = fit_stage.input_alone(draft), draft.pseudo_views
+    return _after_input(fit_stage.input_alone(draft), draft.pseudo_views)
+
+
+@jax.jit
+def _after_input(alone: Views, made: PseudoViews) -> Views:
     views = zip(alone[:3], (made.cameras, made.blend, made.weight), strict=True)
     return Views(*(jnp.concatenate([own[:1], ours]) for own, ours in views), made.distances, alone.outline)
 
 
+@functools.partial(jax.jit, static_argnames=("config", "generator_config"), inline=True)
 def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: GeneratorConfig) -> Array:
     """Cameras around the frontal one, at the input's focal length.
 
@@ -84,7 +91,6 @@ def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: Gene
     return views.at[:, 16:].set(camera[16:])
 
 
-@functools.partial(jax.jit, static_argnames=("config",))
 def make(
     tuned: Generator,
     untuned: Generator,
@@ -98,6 +104,8 @@ def make(
     config: PseudoViewConfig,
 ) -> PseudoViews:
     """Pseudo-views from the geometry of a tuned generator.
+
+    They are rendered by the programs that render everything else, so that these are compiled once.
 
     What the image shows well is warped, the rest is the generator's: of the tuned one, as in the released code (`fill`
     "tuned"), or of both. With "both", what the image shows edge-on is the tuned generator's, and what it never shows is
@@ -117,11 +125,38 @@ def make(
       config: which views, and how they are blended.
     """
     around = view_cameras(camera, config, tuned.config)
-    everyone = jnp.concatenate([camera[None], around])
+    everyone = np.concatenate([np.asarray(camera)[None], around])
     planes = tuned.planes(ws)
-    rendered = jax.lax.map(lambda view: tuned.render(planes, ws, view), everyone)
+    rendered = frames.render(tuned, planes, ws, everyone)
+    surface = _surface(tuned, planes, everyone, config.depth_detail) if config.depth_detail else None
+    other = frames.render(untuned, untuned.planes(ws), ws, around) if config.fill == "both" else None
+    return blended(image, weights, everyone, rendered, surface, other, matte, limit, config=config)
+
+
+@functools.partial(jax.jit, static_argnames=("config",))
+def blended(
+    image: Array,
+    weights: Array,
+    everyone: Array,
+    rendered: dict[str, Array],
+    surface: Array | None,
+    other: dict[str, Array] | None,
+    matte: Array | None,
+    limit: Array | None,
+    *,
+    config: PseudoViewConfig,
+) -> PseudoViews:
+    """Pseudo-views from what generators show of the head; other arguments as of `make`.
+
+    Args:
+      everyone: cameras [1 + V, 25], the input's and those of the views.
+      rendered: what these see of the tuned generator's head, `Generator.render`'s image and ray_distance.
+      surface: [1 + V, m, m], median z-depths of the same; None takes those of `rendered`.
+      other: as `rendered`, of the untuned generator, in the views [V] alone; None for `fill` "tuned".
+    """
+    camera, around = everyone[0], everyone[1:]
     raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
-    z_depth = raw_z_depth if config.depth_detail == 0 else _surface(tuned, planes, everyone, config.depth_detail)
+    z_depth = raw_z_depth if surface is None else surface
     if matte is not None:
         weights = weights * outline.agreement(matte, z_depth[0], limit)
     limits = {"tolerance": config.depth_tolerance, "steepest": config.steepest}
@@ -132,9 +167,7 @@ def make(
     warped = visibility.Warp(colour, believed * warped.visibility, believed * warped.observed)
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
     fill = rendered["image"][1:]
-    if config.fill == "both":
-        other_planes = untuned.planes(ws)
-        other = jax.lax.map(lambda view: untuned.render(other_planes, ws, view), around)
+    if other is not None:
         other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], around)
         share = jax.vmap(_untouched)(warped.observed, raw_z_depth[1:], other_z_depth)[..., None]
         fill = share * other["image"] + (1 - share) * fill
@@ -144,10 +177,10 @@ def make(
     return PseudoViews(around, warped.colour, visible, blend, weight, rendered["ray_distance"])
 
 
-def _surface(generator: Generator, planes: Array, cameras: Array, detail: int) -> Array:
+def _surface(generator: Generator, planes: Array, cameras: np.ndarray, detail: int) -> np.ndarray:
     """Median z-depth of views [V, 25], finer than raw pictures by the factor `detail`, view by view."""
     size = detail * generator.config.rendering.neural_resolution
-    return jax.lax.map(lambda camera: generator.z_depth(planes, camera, size), cameras)
+    return np.stack(jax.device_get([generator.z_depth(planes, camera, size) for camera in cameras]))
 
 
 def soften(mask: Array, erode: float, blur: float) -> Array:

@@ -68,6 +68,7 @@ class Plan:
       extra_views: int32 [], random pseudo-views a step, K - 1 at most.
       view_weight: [], of their mean loss, against the input's.
       depth_weight: [], of the pull towards `Views.distances`.
+      fits_pose: bool [], whether the input's camera is the pose that is fitted, and not the one that came with it.
       pose, pose_pull: [5] and [], where that camera was estimated to be, and the weight of a pull towards it, in shares
         of the loss for a squared radian or picture size: what fits badly has less of a say.
       stop: [], value of the input's perceptual term at which an image is done (`losses.Terms.watched`).
@@ -81,6 +82,7 @@ class Plan:
     extra_views: Array
     view_weight: Array
     depth_weight: Array
+    fits_pose: Array
     pose: Array
     pose_pull: Array
     stop: Array
@@ -104,24 +106,28 @@ def plan(
     capacity = -(-max(steps, 1) // _CAPACITY) * _CAPACITY
 
     def padded(values: np.ndarray | float) -> Array:
-        return jnp.asarray(np.pad(np.broadcast_to(values, (steps,)), (0, capacity - steps)), jnp.float32)
+        return jnp.asarray(np.float32(np.pad(np.broadcast_to(values, (steps,)), (0, capacity - steps))))
 
     return Plan(
         padded(code_rate),
         padded(weights_rate),
         padded(camera_rate),
         padded(noise),
-        jnp.float32(regularisation),
-        jnp.int32(extra_views),
-        jnp.float32(view_weight),
-        jnp.float32(depth_weight),
-        jnp.zeros(5),
-        jnp.zeros(()),
-        jnp.float32(stop),
+        np.float32(regularisation),
+        np.int32(extra_views),
+        np.float32(view_weight),
+        np.float32(depth_weight),
+        np.bool_(False),
+        np.zeros(5, np.float32),
+        np.float32(0),
+        np.float32(stop),
     )
 
 
-def single_view(image: Array, camera: Array, room: int = 0, depth_side: int | None = None) -> Views:
+@functools.partial(jax.jit, static_argnames=("room", "depth_side"))
+def single_view(
+    image: Array, camera: Array, room: int = 0, depth_side: int | None = None, weights: Array | None = None
+) -> Views:
     """The input alone. Stages on arrays of the same sizes share a program, so there can be room for more.
 
     Args:
@@ -129,13 +135,15 @@ def single_view(image: Array, camera: Array, room: int = 0, depth_side: int | No
       camera: [25].
       room: for so many pseudo-views, repeats of the input that no step looks at.
       depth_side: n, for arrays of ray distances [n, n], which no step looks at either; None for none.
+      weights: [H, W] of each pixel; None is 1.
     """
 
     def padded(x: Array) -> Array:
         return jnp.pad(x[None], ((0, room), *((0, 0),) * x.ndim), mode="edge")
 
     distances = None if depth_side is None else padded(jnp.zeros((depth_side, depth_side)))
-    return Views(padded(camera), padded(image), padded(jnp.ones(image.shape[:2])), distances)
+    weights = jnp.ones(image.shape[:2]) if weights is None else weights
+    return Views(padded(camera), padded(image), padded(weights), distances)
 
 
 def w_plus(code: Array, generator: Generator) -> Array:
@@ -148,16 +156,18 @@ def w_plus(code: Array, generator: Generator) -> Array:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@jax.jit
 def start(code: Array, params: Tree, pose: Array | None = None) -> FitState:
-    """The state before the first step.
+    """The state before the first step: copies, since `run` takes its state's memory.
 
     Args:
       code: [rows, w_dim], one row for all layers or one for each.
       params: what is tuned of the generator, see `tuned_weights`.
-      pose: [5] of the input's camera, where that is to be fitted too.
+      pose: [5] of the input's camera, for plans that fit it too; None where that is not known.
     """
-    camera = {} if pose is None else {"pose": pose}
-    return adam_loop.start({"code": code, "params": params, **camera}, _adam(None))
+    pose = jnp.zeros(5) if pose is None else pose
+    copies = jax.tree.map(jnp.array, {"code": code, "params": params, "pose": pose})
+    return adam_loop.start(copies, _adam(None))
 
 
 @functools.partial(jax.jit, static_argnames=("loss_config",), donate_argnames=("state",))
@@ -210,10 +220,10 @@ class _Fit(NamedTuple):
 
 class _Inputs(NamedTuple):
     """What a view is rendered from, and what gradients of views are of: parameters of what renders planes, pose [5] of
-    the input's camera or None, planes [3, H, W, C], ws [num_ws, w_dim]."""
+    the input's camera, planes [3, H, W, C], ws [num_ws, w_dim]."""
 
     heads: Tree
-    pose: Array | None
+    pose: Array
     planes: Array
     ws: Array
 
@@ -221,16 +231,15 @@ class _Inputs(NamedTuple):
 def _loss_and_gradient(fit: _Fit, variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
     """One step's loss, and what the early stop watches; and the gradient of the loss by the variables."""
     noise_key, order_key = jax.random.split(key)
-    code, pose = variables["code"], variables.get("pose")
+    code, pose = variables["code"], variables["pose"]
     noise = fit.plan.noise[step] * fit.w_std * jax.random.normal(noise_key, code.shape)
     backbone, heads = _split(variables["params"])
     (planes, ws, penalty), backward = jax.vjp(functools.partial(_generate_planes, fit, noise), backbone, code)
     order = _random_order(order_key, fit)
     value, watched, gradient = _sum_over_views(fit, _Inputs(heads, pose, planes, ws), order)
     d_backbone, d_code = backward((gradient.planes, gradient.ws, jnp.ones(())))
-    gradients = {"code": d_code, "params": {**gradient.heads, **d_backbone}}
-    if pose is not None:
-        gradients["pose"] = gradient.pose + value * fit.plan.pose_pull * (pose - fit.plan.pose)
+    d_pose = gradient.pose + value * fit.plan.pose_pull * (pose - fit.plan.pose)
+    gradients = {"code": d_code, "params": {**gradient.heads, **d_backbone}, "pose": d_pose}
     return (value + penalty, watched), gradients
 
 
@@ -264,10 +273,9 @@ def _sum_over_views(fit: _Fit, inputs: _Inputs, order: Array) -> tuple[Array, Ar
 
 def _view_loss(inputs: _Inputs, fit: _Fit, view: Views, place: Array) -> tuple[Array, Array]:
     """The loss of a view (no leading axes) at a place in a step's order, and what an early stop would watch of it."""
-    if inputs.pose is not None:
-        own = poses.to_camera(inputs.pose, fit.generator.config)
-        view = view._replace(cameras=jnp.where(place == 0, own, view.cameras))
-    made = tuned_weights.merged(fit.generator, inputs.heads).render(inputs.planes, inputs.ws, view.cameras)
+    posed = poses.to_camera(inputs.pose, fit.generator.config)
+    camera = jnp.where((place == 0) & fit.plan.fits_pose, posed, view.cameras)
+    made = tuned_weights.merged(fit.generator, inputs.heads).render(inputs.planes, inputs.ws, camera)
     terms = losses.terms(made["image"], view.images, fit.loss_config, view.weights, fit.network)
     value = terms.total(fit.loss_config)
     if view.distances is not None:

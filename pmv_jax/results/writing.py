@@ -7,6 +7,7 @@ import math
 import resource
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from pmv_jax.results import doubts, report
 YAWS = (-0.6, -0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45, 0.6)
 PITCHES = (-0.3, -0.15, 0.0, 0.15, 0.3)
 SWEEP_YAWS = YAWS[::2]
+SHEET = (*((yaw, 0.0) for yaw in SWEEP_YAWS), *((0.0, pitch) for pitch in PITCHES if pitch))
+GRID = tuple((yaw, pitch) for pitch in PITCHES for yaw in YAWS)
 ORBIT_FRAMES, ORBIT_FPS = 60, 24
 MESH_RESOLUTION = 128  # points of the grid along a side: a second's work
 REPORT_FACES = 20_000
@@ -52,10 +55,10 @@ def write_result(
     weights: np.ndarray | None = None,
     matte: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Renders an inversion and writes every file of its result.
+    """Renders an inversion and writes every file of its result that its recipe asks for, pictures first.
 
     Args:
-      directory: existing and empty.
+      directory: existing, and empty but for what `write_first_look` left there.
       inversion: the inverted image.
       image: what was inverted [H, W, 3] in [-1, 1], at the generator's resolution.
       progress: called with the number of views rendered so far and of all.
@@ -70,50 +73,86 @@ def write_result(
     Raises:
       OSError: a file cannot be written.
     """
-    grid, orbit = grid_cameras(inversion), orbit_cameras(inversion)
-    everywhere = np.concatenate([inversion.camera[None], grid, orbit])
+    outputs = inversion.config.outputs
+    directions = (*SHEET, *(other for other in GRID if outputs.report and other not in SHEET))
+    around = _cameras(inversion, directions)
+    orbit = orbit_cameras(inversion) if outputs.video else np.zeros((0, 25), np.float32)
+    everywhere = np.concatenate([inversion.camera[None], around, orbit])
     rendered = frames.render_views(inversion.render, everywhere, progress)
     reconstruction, depth = next(rendered)
-    turned = [RenderedView(*next(rendered), camera) for camera in grid]
-    size = frames.shown_size(len(image))
-    video.write_video(directory / "orbit.mp4", [frames.scale(view, size) for view, _ in rendered], ORBIT_FPS)
+    turned = {side: RenderedView(*next(rendered), camera) for side, camera in zip(SHEET, around, strict=False)}
     _write_pictures(directory, image, reconstruction, depth, turned)
     _write_masks(directory, weights, matte)
+    others = zip(directions[len(SHEET) :], around[len(SHEET) :], strict=True)
+    turned |= {side: RenderedView(*next(rendered), camera) for side, camera in others}
+    size = frames.shown_size(len(image))
+    shown = [frames.scale(view, size) for view, _ in rendered]
+    if outputs.video:
+        video.write_video(directory / "orbit.mp4", shown, ORBIT_FPS)
     pseudo_views = _pseudo_views(inversion)
     _write_pseudo_views(directory / "pseudo_views", pseudo_views)
-    mesh = _write_mesh(directory / "mesh.glb", inversion, turned)
+    mesh = _write_mesh(directory / "mesh.glb", inversion, turned) if outputs.mesh else None
     inversion.save(directory / "inversion")
     wrong_side = _wrong_side(inversion.head_limit, depth, matte, weights)
     figures = measure(inversion, image, reconstruction, peak_memory, weights, wrong_side)
-    page = report.Report(
-        title=title,
-        image=image,
-        reconstruction=reconstruction,
-        depth=images.resize(images.colour_depth(depth), image.shape[:2]),
-        normals=images.resize(frames.normals(depth, inversion.camera), image.shape[:2]),
-        turntable=report.Turntable(YAWS, PITCHES, [view.image for view in turned]),
-        pseudo_views=pseudo_views,
-        mesh=None if mesh is None else decimate(mesh, REPORT_FACES),
-        losses={stage.name: stage.losses for stage in inversion.stages},
-        figures=figures,
-        config=to_dict(inversion.config),
-    )
-    report.write_report(directory / "report.html", page)
-    _write_json(directory / "config.json", page.config)
+    config = to_dict(inversion.config)
+    if outputs.report:
+        page = report.Report(
+            title=title,
+            image=image,
+            reconstruction=reconstruction,
+            depth=images.resize(images.colour_depth(depth), image.shape[:2]),
+            normals=images.resize(frames.normals(depth, inversion.camera), image.shape[:2]),
+            turntable=report.Turntable(YAWS, PITCHES, [turned[side].image for side in GRID]),
+            pseudo_views=pseudo_views,
+            mesh=None if mesh is None else decimate(mesh, REPORT_FACES),
+            losses={stage.name: stage.losses for stage in inversion.stages},
+            figures=figures,
+            config=config,
+        )
+        report.write_report(directory / "report.html", page)
+    _write_json(directory / "config.json", config)
     _write_json(directory / "metrics.json", figures)
     return figures
 
 
+def write_first_look(directory: Path, inversion: Inversion, image: np.ndarray) -> None:
+    """Writes the pictures of an inversion that is still going on; those of an earlier moment make way, each at once.
+
+    Args:
+      directory: existing.
+      inversion: as far as it has come.
+      image: see `write_result`.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    around = _cameras(inversion, SHEET)
+    rendered = frames.render_views(inversion.render, np.concatenate([inversion.camera[None], around]))
+    reconstruction, depth = next(rendered)
+    turned = {side: RenderedView(*next(rendered), camera) for side, camera in zip(SHEET, around, strict=True)}
+    _write_pictures(directory, image, reconstruction, depth, turned)
+
+
 def _write_pictures(
-    directory: Path, image: np.ndarray, reconstruction: np.ndarray, depth: np.ndarray, turned: list[RenderedView]
+    directory: Path,
+    image: np.ndarray,
+    reconstruction: np.ndarray,
+    depth: np.ndarray,
+    turned: dict[tuple[float, float], RenderedView],
 ) -> None:
-    """The input's view, its z-depth [h, w], and the sheet with the head turned."""
+    """The input's view, its z-depth [h, w], and the sheet with the head turned, by yaw and pitch."""
     coloured_depth = images.colour_depth(depth)
-    images.save_image(directory / "input.png", image)
-    images.save_image(directory / "reconstruction.png", reconstruction)
-    images.save_image(directory / "depth.png", images.resize(coloured_depth, image.shape[:2]))
+    pictures = {
+        "input.png": image,
+        "reconstruction.png": reconstruction,
+        "depth.png": images.resize(coloured_depth, image.shape[:2]),
+        "views.png": _views_sheet(image, reconstruction, coloured_depth, turned),
+    }
+    for name, picture in pictures.items():
+        images.save_image(directory / f".{name}", picture)
+        (directory / f".{name}").replace(directory / name)
     np.save(directory / "depth.npy", depth)
-    images.save_image(directory / "views.png", _views_sheet(image, reconstruction, coloured_depth, turned))
 
 
 def _write_masks(directory: Path, weights: np.ndarray | None, matte: np.ndarray | None) -> None:
@@ -207,9 +246,9 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak  # bytes there, KiB elsewhere
 
 
-def grid_cameras(inversion: Inversion) -> np.ndarray:
-    """Cameras over all YAWS for each of PITCHES, [V, 25]."""
-    pitches, yaws = (angles.ravel() for angles in np.meshgrid(PITCHES, YAWS, indexing="ij"))
+def _cameras(inversion: Inversion, directions: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Cameras [V, 25] of so many pairs of yaw and pitch."""
+    yaws, pitches = np.array(directions).T
     return camera_paths.around_head(inversion.generator.config, yaws, pitches, focal=float(inversion.camera[16]))
 
 
@@ -219,21 +258,21 @@ def orbit_cameras(inversion: Inversion) -> np.ndarray:
 
 
 def _views_sheet(
-    image: np.ndarray, reconstruction: np.ndarray, depth: np.ndarray, turned: list[RenderedView]
+    image: np.ndarray,
+    reconstruction: np.ndarray,
+    depth: np.ndarray,
+    turned: dict[tuple[float, float], RenderedView],
 ) -> np.ndarray:
-    directions = [(yaw, pitch) for pitch in PITCHES for yaw in YAWS]
-    at = {direction: view.image for direction, view in zip(directions, turned, strict=True)}
-    yaws = [(f"yaw {yaw:+.2f}", at[yaw, 0.0]) for yaw in SWEEP_YAWS]
-    pitches = [(f"pitch {pitch:+.2f}", at[0.0, pitch]) for pitch in PITCHES]
+    yaws = [(f"yaw {yaw:+.2f}", turned[yaw, 0.0].image) for yaw in SWEEP_YAWS]
+    pitches = [(f"pitch {pitch:+.2f}", turned[0.0, pitch].image) for pitch in PITCHES]
     top = [("input", image), ("reconstruction", reconstruction), ("depth (near is bright)", depth)]
     return images.contact_sheet([top, yaws, pitches], _SHEET_WIDTH)
 
 
-def _write_mesh(path: Path, inversion: Inversion, turned: list[RenderedView]) -> Mesh | None:
+def _write_mesh(path: Path, inversion: Inversion, turned: dict[tuple[float, float], RenderedView]) -> Mesh | None:
     """The head's mesh, coloured by the views at the grid's middle and ends; None, with a warning, without a surface."""
-    middle, front = len(PITCHES) // 2, len(YAWS) // 2
-    row = turned[middle * len(YAWS) : (middle + 1) * len(YAWS)]
-    views = [row[front], *row[::2], turned[front], turned[-1 - front]]
+    sides = (0.0, 0.0), *((yaw, 0.0) for yaw in SWEEP_YAWS), (0.0, PITCHES[0]), (0.0, PITCHES[-1])
+    views = [turned[side] for side in sides]
     look_up = extraction.field(inversion.generator, inversion.planes)
     try:
         box_size = inversion.generator.config.rendering.box_size
