@@ -3,7 +3,7 @@
     python -m pmv_jax.invert --image weights/demo/portrait.png --config instant
 
 It takes the camera that the encoder and the landmarks tell, which is not refined by rendered heads, fits the code and
-then the weights to the photograph alone, and leaves out video, mesh and report; `pmv_jax.render` and `pmv_jax.mesh`
+then the weights to the photograph alone, and leaves out video, mesh and turntable; `pmv_jax.render` and `pmv_jax.mesh`
 make these from its result. Views from the side are those of a head that was seen once: the default recipe's are better,
 see docs/benchmark.md. Meant for a generator with an encoder; without one it searches for the camera first.
 
@@ -26,5 +26,5 @@ def config() -> InversionConfig:
         latent=LatentConfig(steps=10),
         tuning=TuningConfig(steps=10),
         joint=JointConfig(steps=0),
-        outputs=OutputConfig(video=False, mesh=False, report=False),
+        outputs=OutputConfig(video=False, mesh=False, turntable=False),
     )

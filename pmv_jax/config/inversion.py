@@ -122,7 +122,7 @@ class OutputConfig(Settings, group="outputs"):
 
     video: bool = setting(True)  # orbit.mp4
     mesh: bool = setting(True)  # mesh.glb
-    report: bool = setting(True)  # report.html
+    turntable: bool = setting(True)  # in report.html: the head from 45 sides; otherwise from five
 
 
 @dataclass(frozen=True)

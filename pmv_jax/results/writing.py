@@ -74,7 +74,7 @@ def write_result(
       OSError: a file cannot be written.
     """
     outputs = inversion.config.outputs
-    directions = (*SHEET, *(other for other in GRID if outputs.report and other not in SHEET))
+    directions = (*SHEET, *(other for other in GRID if outputs.turntable and other not in SHEET))
     around = _cameras(inversion, directions)
     orbit = orbit_cameras(inversion) if outputs.video else np.zeros((0, 25), np.float32)
     everywhere = np.concatenate([inversion.camera[None], around, orbit])
@@ -95,23 +95,22 @@ def write_result(
     inversion.save(directory / "inversion")
     wrong_side = _wrong_side(inversion.head_limit, depth, matte, weights)
     figures = measure(inversion, image, reconstruction, peak_memory, weights, wrong_side)
-    config = to_dict(inversion.config)
-    if outputs.report:
-        page = report.Report(
-            title=title,
-            image=image,
-            reconstruction=reconstruction,
-            depth=images.resize(images.colour_depth(depth), image.shape[:2]),
-            normals=images.resize(frames.normals(depth, inversion.camera), image.shape[:2]),
-            turntable=report.Turntable(YAWS, PITCHES, [turned[side].image for side in GRID]),
-            pseudo_views=pseudo_views,
-            mesh=None if mesh is None else decimate(mesh, REPORT_FACES),
-            losses={stage.name: stage.losses for stage in inversion.stages},
-            figures=figures,
-            config=config,
-        )
-        report.write_report(directory / "report.html", page)
-    _write_json(directory / "config.json", config)
+    yaws, pitches = (YAWS, PITCHES) if outputs.turntable else (SWEEP_YAWS, (0.0,))
+    page = report.Report(
+        title=title,
+        image=image,
+        reconstruction=reconstruction,
+        depth=images.resize(images.colour_depth(depth), image.shape[:2]),
+        normals=images.resize(frames.normals(depth, inversion.camera), image.shape[:2]),
+        turntable=report.Turntable(yaws, pitches, [turned[yaw, pitch].image for pitch in pitches for yaw in yaws]),
+        pseudo_views=pseudo_views,
+        mesh=None if mesh is None else decimate(mesh, REPORT_FACES),
+        losses={stage.name: stage.losses for stage in inversion.stages},
+        figures=figures,
+        config=to_dict(inversion.config),
+    )
+    report.write_report(directory / "report.html", page)
+    _write_json(directory / "config.json", page.config)
     _write_json(directory / "metrics.json", figures)
     return figures
 

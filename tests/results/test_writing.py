@@ -81,7 +81,7 @@ def test_files(written):
 def test_a_first_look_makes_way_for_the_result(tmp_path):
     """A recipe that asks for pictures alone gets these, and what a result is known by."""
     inversion = FakeInversion(pseudo_views=0)
-    inversion.config = override(inversion.config, [f"outputs.{name}=false" for name in ("video", "mesh", "report")])
+    inversion.config = override(inversion.config, [f"outputs.{name}=false" for name in ("video", "mesh", "turntable")])
     image = inversion.render(inversion.camera[None])["image"][0]
     result.write_first_look(tmp_path, inversion, image)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -89,7 +89,14 @@ def test_a_first_look_makes_way_for_the_result(tmp_path):
     assert sum(inversion.batches) == 2 + len(result.SHEET)
     inversion.camera = np.asarray(cameras.look_at(0.0, 0.0))
     result.write_result(tmp_path, inversion, image)
-    assert {path.name for path in tmp_path.iterdir()} == {*first, "config.json", "metrics.json", "inversion"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *first,
+        "report.html",
+        "config.json",
+        "metrics.json",
+        "inversion",
+    }
+    assert "5 rendered views" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "reconstruction.png").read_bytes() != first["reconstruction.png"]
 
 
