@@ -98,7 +98,7 @@ def run(
     done = frozenset() if options.force else summary.finished(directory)
     todo = cluster.share([i for i, name in enumerate(images.names) if name not in done], len(images))
     generator = load_generator(generator_directory)
-    encoder = load_encoder(generator_directory, generator.config)
+    encoder = load_encoder(generator_directory, generator)
     job = Job(images, todo, directory, generator, str(generator_directory), config, options, encoder, progress)
     try:
         failed = job.run()

@@ -3,19 +3,24 @@
 import json
 import os
 import resource
+import shutil
 import signal
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from pmv_jax.cameras import look_at
+from pmv_jax.checkpoints.encoder import save_encoder
 from pmv_jax.checkpoints.orbax import save_generator
 from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commands.invert import main
+from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.faces import detection
 from pmv_jax.inversion.result import load_inversion
+from pmv_jax.models.encoder import initialise
 from pmv_jax.viewer.subject import load_subject
 from tests import command, small_inversion
 
@@ -210,11 +215,32 @@ def test_interrupted_and_resumed_run_gives_the_same_bytes(studio, monkeypatch):
     assert done.returncode == 75 and done.stderr.splitlines()[-1].startswith("error: interrupted")
     state = studio / "second.partial" / "state"
     assert (state / "latent").is_dir() and not (studio / "second").exists()
+    look = Image.open(studio / "second.partial" / "result" / "reconstruction.png")  # as the latent stage left it
+    assert not np.array_equal(np.asarray(look), np.asarray(Image.open(studio / "first" / "reconstruction.png")))
 
     resumed = short_invert(studio, "second", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert contents(studio / "second") == contents(studio / "first")
     assert not (studio / "second.partial").exists()
+
+
+def test_an_instant_result_is_pictures_from_what_the_encoder_sees(studio):
+    """No camera is searched for, and nothing made that takes longer than the pictures."""
+    seeing = EncoderConfig(
+        resolution=32, widths=(4,) * 5, blocks=(0,) * 5, hidden_features=4, code_dim=8, code_space="z"
+    )
+    shutil.copytree(studio / "generator", studio / "seeing")
+    first = initialise(seeing, jax.random.key(0))
+    save_encoder(studio / "seeing" / "encoder", first, small_inversion.generator(), provenance={})
+    settings = ("latent.steps=2", "tuning.steps=2", "loss.perceptual=none", "pseudo_views.count=3")
+    done = invert(
+        studio, "--image", "me.png", "--noalign", "--generator", "seeing", "--config", "instant", "--out", "instant",
+        *(text for setting in settings for text in ("--set", setting)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (studio / "instant").iterdir()} == set(FILES.split()) - {"orbit.mp4"}
+    figures = json.loads((studio / "instant" / "metrics.json").read_text())
+    assert [stage["name"] for stage in figures["stages"]] == ["latent", "tuning"]
 
 
 def test_full_disk_is_one_line_and_leaves_no_result(studio):

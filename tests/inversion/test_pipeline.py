@@ -241,7 +241,8 @@ def test_what_to_try_after_a_loss_that_is_not_finite_exists():
 
 
 def test_the_program_is_traced_once_for_all_stages(monkeypatch):
-    """Latent code, tuning and joint tuning: one program, whatever their lengths."""
+    """Latent code, tuning and joint tuning, of a camera that is fitted too or given, with pseudo-views or without: one
+    program, whatever their lengths."""
     run, traces = adam_loop.run, []
 
     def counted(*arguments):
@@ -250,8 +251,21 @@ def test_the_program_is_traced_once_for_all_stages(monkeypatch):
 
     monkeypatch.setattr(adam_loop, "run", chex.assert_max_traces(counted, n=1))
     recipe = dataclasses.replace(RECIPE, loss=LossConfig(perceptual="none", perceptual_weight=0.123))  # a fresh program
-    invert(recipe)
+    invert(override(recipe, small_inversion.SMALL_SEARCH), camera=None)
+    invert(override(recipe, ["joint.steps=0"]))
     assert len(traces) == 1
+
+
+def test_the_head_can_be_looked_at_after_every_stage_but_the_last():
+    looks = []
+    ours = invert(look=looks.append)
+    assert len(looks) == 2  # after the latent code, and after the tuning
+    start, tuned = (np.asarray(look.ws) for look in looks)
+    np.testing.assert_array_equal(start, ours.ws)
+    np.testing.assert_array_equal(tuned, ours.ws)
+    chex.assert_trees_all_equal(looks[0].generator.variables, generator().variables)
+    assert all(np.isfinite(look.render(look.camera[None])["image"]).all() for look in looks)  # no memory was taken
+    assert looks[1].generator.fingerprint() not in (generator().fingerprint(), ours.generator.fingerprint())
 
 
 def test_stages_without_steps_are_left_out():
