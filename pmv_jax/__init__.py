@@ -16,17 +16,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pmv_jax.checkpoints.orbax import load_generator
-    from pmv_jax.inversion.pipeline import invert
+    from pmv_jax.inversion.pipeline import invert, invert_photographs
     from pmv_jax.inversion.result import Inversion, load_inversion
+    from pmv_jax.inversion.stage import Photograph
     from pmv_jax.inversion.visibility import warp_to_view
     from pmv_jax.models.generator import Generator
 
-__all__ = ["Generator", "Inversion", "invert", "load_generator", "load_inversion", "warp_to_view"]
+__all__ = [
+    "Generator",
+    "Inversion",
+    "Photograph",
+    "invert",
+    "invert_photographs",
+    "load_generator",
+    "load_inversion",
+    "warp_to_view",
+]
 
 _HOMES = {
     "Generator": "pmv_jax.models.generator",
     "Inversion": "pmv_jax.inversion.result",
+    "Photograph": "pmv_jax.inversion.stage",
     "invert": "pmv_jax.inversion.pipeline",
+    "invert_photographs": "pmv_jax.inversion.pipeline",
     "load_generator": "pmv_jax.checkpoints.orbax",
     "load_inversion": "pmv_jax.inversion.result",
     "warp_to_view": "pmv_jax.inversion.visibility",

@@ -1,5 +1,6 @@
 """docs/api.md: every line of it runs, and every public name is in it."""
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -24,6 +25,13 @@ def small_invert(*args, **kwargs) -> pmv_jax.Inversion:
     return small_inversion.make()
 
 
+def small_invert_photographs(*args, **kwargs) -> pmv_jax.Inversion:
+    """Likewise, for `invert_photographs`."""
+    given = inspect.signature(pipeline.invert_photographs).bind(*args, **kwargs).arguments["photographs"]
+    assert all(np.shape(one.image) == (small_inversion.SIZE, small_inversion.SIZE, 3) for one in given)
+    return dataclasses.replace(small_inversion.make(), other_cameras=np.stack([one.camera for one in given[1:]]))
+
+
 def run() -> dict[str, object]:
     names: dict[str, object] = {}
     exec(compile(CODE, "docs/api.md", "exec"), names)
@@ -44,6 +52,7 @@ def check(names: dict[str, object]) -> None:
     assert names["warped"].shape == names["view"].shape and names["turned"].shape[0] == 3
     assert names["stored"] == names["mine"] and names["mine"].joint.steps == 400 and "demo" in names["names"]
     np.testing.assert_array_equal(names["again"].ws, names["inversion"].ws)
+    assert names["found"].shape == (2, 25)
     assert Path("depth.png").is_file() and Path("sheet.png").is_file()
 
 
@@ -51,6 +60,7 @@ def test_every_line_runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pmv_jax, "load_generator", small_inversion.generator)
     monkeypatch.setattr(pmv_jax, "invert", small_invert)
+    monkeypatch.setattr(pmv_jax, "invert_photographs", small_invert_photographs)
     check(run())
 
 

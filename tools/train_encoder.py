@@ -1,10 +1,15 @@
-"""Trains the encoder of a demo generator: what one glance at a photograph tells of camera, head and outline.
+"""Trains an encoder: what one glance at a photograph tells of camera, head and outline.
 
     python -m tools.train_encoder --data SHARDS --held_out OTHER_SHARDS --out DIR [--steps 6000] [--backgrounds DIR]
+    python -m tools.train_encoder --generator DIR --out DIR [--steps 6000]
 
-It learns from the rendered heads that the generator is trained on (`tools/heads`), before backdrops of all kinds and as
-phones would have taken them. Their numbers are the generator's z, so it need not wait for the generator. It goes on
-where it was stopped; once a minute it writes its state, and DIR/encoder, which belongs into the generator's directory.
+The demo generator's learns from the rendered heads that the generator is trained on (`tools/heads`), before backdrops
+of all kinds. Their numbers are the generator's z, so it need not wait for the generator. With --generator it is that of
+any other generator, such as a converted official one: it learns from heads that this draws itself, and tells their w.
+Either way the pictures are as phones would have taken them.
+
+It goes on where it was stopped; once a minute it writes its state, and OUT/encoder, which belongs into the generator's
+directory.
 """
 
 from __future__ import annotations
@@ -13,25 +18,30 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from PIL import Image
 
 from pmv_jax.checkpoints.encoder import save_encoder
+from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.errors import InputError
+from pmv_jax.models.generator import Generator
 from tools.encoding import backdrops, loop
 from tools.encoding.examples import Source, stack
+from tools.encoding.samples import Samples
 from tools.training.data import Heads
 from tools.training.loop import Log
 from tools.training.network import NETWORK
 
 FLAGS = Flags()
-_DATA = FLAGS.string("data", None, "Directory of shards of rendered heads. Required.")
-_HELD_OUT = FLAGS.string("held_out", None, "Directory of shards of heads that are not trained on. Required.")
+_DATA = FLAGS.string("data", None, "Directory of shards of rendered heads. This or --generator is required.")
+_HELD_OUT = FLAGS.string("held_out", None, "With --data: directory of shards of heads that are not trained on.")
+_GENERATOR = FLAGS.string("generator", None, "Directory of a generator that draws its own heads.")
 _BACKGROUNDS = FLAGS.string("backgrounds", None, "Directory of pictures without people, pieces of which are backdrops.")
 _STEPS = FLAGS.integer("steps", 6000, "Steps in all, in which the learning rate falls to zero.", least=1)
 _OUT = FLAGS.out("out/encoder")
@@ -40,45 +50,75 @@ _SEED = FLAGS.seed()
 BATCH = 16
 FRESH, POOL = 4, 3000  # examples made at each step, and kept: making one costs as much as learning from three
 TESTS = 128
-_SAVE_SECONDS, _LOG_EVERY, _REFRESH = 60, 50, 100
+_TEST_SEED = 1 << 40  # beyond those of --seed
+_SAVE_SECONDS, _LOG_EVERY = 60, 50
 
 
 @command(FLAGS)
 def main() -> None:
-    if not _DATA.value or not _HELD_OUT.value:
-        raise InputError("--data and --held_out: give directories of shards, as tools.heads writes them")
     out, seed = Path(_OUT.value or "out/encoder"), _SEED.value or 0
-    heads, held_out = Heads(_DATA.value), Heads(_HELD_OUT.value)
-    config = EncoderConfig(code_dim=NETWORK.z_dim, code_space="z")
-    pictures = _pictures(_BACKGROUNDS.value) if _BACKGROUNDS.value else []
-    source = Source(heads, pictures, config.resolution)
-    random = np.random.default_rng(0)
-    tests = Source(held_out, pictures, config.resolution).batch(random, TESTS)
+    course = _own_samples(_GENERATOR.value) if _GENERATOR.value else _rendered_heads()
+    config, source = course.config, course.source
+    random = np.random.default_rng(_TEST_SEED)
+    tests = stack([course.held_out.draw(random) for _ in range(TESTS)])
     out.mkdir(parents=True, exist_ok=True)
     state = loop.load(out, config) if (out / loop.STATE_FILE).exists() else loop.begin(config, seed)
     random = np.random.default_rng((seed, state.step))
     pool = deque((source.draw(random) for _ in range(100 * FRESH)), maxlen=POOL)
     figures, saved = [], time.monotonic()
     while state.step < _STEPS.value:
-        if state.step % _REFRESH == 0:
-            heads.refresh()
         pool.extend(source.draw(random) for _ in range(FRESH))
         batch = stack([pool[i] for i in random.integers(len(pool), size=BATCH)])
         state, figure = loop.advance(state, batch, loop.rate(state.step, _STEPS.value), config)
         figures.append(figure)
         if state.step % _LOG_EVERY == 0:
             tested = loop.test(state.average, tests, config)
-            _log(out, state.step, len(heads), jax.tree.map(lambda *x: np.mean(x), *figures), tested)
+            _log(out, state.step, source.refresh(), jax.tree.map(lambda *x: np.mean(x), *figures), tested)
             figures = []
         if time.monotonic() - saved > _SAVE_SECONDS:
-            _save(state, out, config)
+            _save(state, out, course)
             saved = time.monotonic()
-    _save(state, out, config)
+    _save(state, out, course)
 
 
-def _save(state: loop.State, out: Path, config: EncoderConfig) -> None:
+class Course(NamedTuple):
+    """What is trained on.
+
+    Attributes:
+      config: of the encoder.
+      generator: that it is to belong to.
+      source, held_out: examples to learn from, and to test with.
+    """
+
+    config: EncoderConfig
+    generator: Generator
+    source: Source | Samples
+    held_out: Source | Samples
+
+
+def _rendered_heads() -> Course:
+    if not _DATA.value or not _HELD_OUT.value:
+        raise InputError("--data and --held_out: give shards, as tools.heads writes them; or give --generator DIR")
+    config = EncoderConfig(code_dim=NETWORK.z_dim, code_space="z")
+    pictures = _pictures(_BACKGROUNDS.value) if _BACKGROUNDS.value else []
+    sources = (Source(Heads(shards), pictures, config.resolution) for shards in (_DATA.value, _HELD_OUT.value))
+    return Course(config, Generator(NETWORK, {}), *sources)
+
+
+def _own_samples(directory: str) -> Course:
+    given = next((name for name in ("data", "held_out", "backgrounds") if name in FLAGS.given()), None)
+    if given is not None:
+        raise InputError(f"--{given} and --generator exclude each other; with --generator it draws its own heads")
+    generator = load_generator(directory)
+    config = EncoderConfig(code_dim=generator.config.w_dim, code_space="w")
+    source = Samples(generator, config.resolution)
+    return Course(config, generator, source, source)
+
+
+def _save(state: loop.State, out: Path, course: Course) -> None:
     loop.save(state, out)
-    save_encoder(out / "encoder", loop.finished(state, config), {"steps": state.step}, replace=True)
+    encoder = loop.finished(state, course.config)
+    save_encoder(out / "encoder", encoder, course.generator, {"steps": state.step}, replace=True)
 
 
 def _log(out: Path, step: int, heads: int, *figures: dict) -> None:

@@ -97,7 +97,7 @@ def compile_program(
 
     Args:
       program: "step", the chunk of steps that every stage runs, on all devices of the target; "camera", the search for
-        a camera, likewise; "render", one view from a code; "warp", the pseudo-views. The last two take one image.
+        a camera, likewise; "render", one view from a code; "warp", that into pseudo-views. The last two take one image.
       generator: arrays or zeros.
       recipe: the inversion's.
       target: what for.
@@ -202,10 +202,19 @@ def _render(generator: Generator, recipe: InversionConfig) -> tuple[Callable[...
 
 
 def _warp(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
-    make = functools.partial(pseudo_views.make, config=recipe.pseudo_views)
-    size = generator.config.image_resolution
-    photograph = Photograph(jnp.zeros((size, size, 3)), cameras.look_at(0.0, 0.0), weights=jnp.ones((size, size)))
-    return make, (generator, generator, _ws(generator), (photograph,))
+    config, family = recipe.pseudo_views, generator.config
+    size, raw = family.image_resolution, family.rendering.neural_resolution
+    photograph = Photograph(jnp.zeros((size, size, 3)), jnp.zeros(25), weights=jnp.ones((size, size)))
+    everyone = jnp.zeros((1 + config.count, 25))
+
+    def seen(count: int) -> dict[str, Array]:
+        return {"image": jnp.zeros((count, size, size, 3)), "ray_distance": jnp.zeros((count, raw, raw))}
+
+    fine = config.depth_detail * raw
+    surface = jnp.zeros((1 + config.count, fine, fine)) if fine else None
+    other = seen(config.count) if config.fill == "both" else None
+    blend = functools.partial(pseudo_views.blended, config=config)
+    return blend, ((photograph,), everyone, seen(1 + config.count), surface, other)
 
 
 def _ws(generator: Generator) -> Array:

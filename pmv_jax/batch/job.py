@@ -24,7 +24,7 @@ from etils import epath
 
 from pmv_jax.batch import cluster, memory, summary
 from pmv_jax.batch import slots as batch
-from pmv_jax.batch.monitor import Monitor
+from pmv_jax.batch.monitor import JobProgress, Monitor
 from pmv_jax.checkpoints.encoder import load_encoder
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline import exit_codes, heap
@@ -66,7 +66,14 @@ class Options:
     log_directory: str | None = None
 
 
-def run(images: Manifest, out: str, generator_directory: Path, config: InversionConfig, options: Options) -> int:
+def run(
+    images: Manifest,
+    out: str,
+    generator_directory: Path,
+    config: InversionConfig,
+    options: Options,
+    progress: JobProgress | None = None,
+) -> int:
     """Inverts what is missing, or this process's share of it.
 
     Args:
@@ -75,6 +82,7 @@ def run(images: Manifest, out: str, generator_directory: Path, config: Inversion
       generator_directory: of the generator that all start from.
       config: the recipe.
       options: how.
+      progress: called whenever more is done.
 
     Returns:
       The exit code: 0, or 3 if some images failed, with `strict` as soon as one has.
@@ -90,8 +98,8 @@ def run(images: Manifest, out: str, generator_directory: Path, config: Inversion
     done = frozenset() if options.force else summary.finished(directory)
     todo = cluster.share([i for i, name in enumerate(images.names) if name not in done], len(images))
     generator = load_generator(generator_directory)
-    encoder = load_encoder(generator_directory, generator.config)
-    job = Job(images, todo, directory, generator, str(generator_directory), config, options, encoder)
+    encoder = load_encoder(generator_directory, generator)
+    job = Job(images, todo, directory, generator, str(generator_directory), config, options, encoder, progress)
     try:
         failed = job.run()
     except _StoppedByFailure:
@@ -131,10 +139,11 @@ class Job:
         config: InversionConfig,
         options: Options,
         encoder: Encoder | None = None,
+        progress: JobProgress | None = None,
     ) -> None:
         self._images, self._todo, self._out = images, todo, out
         self._generator, self._generator_name = generator, generator_name
-        self._config, self._options, self._encoder = config, options, encoder
+        self._config, self._options, self._encoder, self._progress = config, options, encoder, progress
         self._summary = summary.Summary(out, images)
         self._memory: int | None = None
         self._failed: list[str] = []
@@ -151,7 +160,7 @@ class Job:
                 writers = None
                 if options.writers:
                     writers = stack.enter_context(ThreadPoolExecutor(options.writers, "writer"))
-                self._monitor = stack.enter_context(Monitor(len(self._todo), options.log_directory))
+                self._monitor = stack.enter_context(Monitor(len(self._todo), options.log_directory, self._progress))
                 stack.enter_context(self._stop_on_signals())
                 try:
                     self._work(size, self._prefetched(loader, size * devices), writers)

@@ -1,31 +1,37 @@
-"""How far a job is: a bar on the screen, and scalars as JSON lines."""
+"""How far a job is: reported to whoever asked for it, and scalars as JSON lines."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from pmv_jax.inversion import pipeline
 
+JobProgress = Callable[[float, int, int, float], None]
+"""Called with the images done so far, running ones by their shares; all that are to be done; those of them that failed;
+and how many are done in an hour."""
+
 
 class Monitor:
-    """Progress bar and log of a job."""
+    """Progress and log of a job."""
 
-    def __init__(self, total: int, log_directory: str | None) -> None:
-        """total: images to be done, of this process and from now on."""
+    def __init__(self, total: int, log_directory: str | None, progress: JobProgress | None = None) -> None:
+        """
+        Args:
+          total: images to be done, of this process and from now on.
+          log_directory: for the log; None keeps none.
+          progress: called whenever more is done.
+        """
+        self._total, self._progress = total, progress
         self._shares: dict[str, float] = {}  # of the running images, how much of each is done
         self._done, self._failed = 0, 0
         self._begun = time.monotonic()
-        pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs no animation
-        form = "{desc}{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
-        self._bar = tqdm(total=total, bar_format=form, mininterval=pause)
         self._log = None
         if log_directory is not None:
             folder = epath.Path(log_directory)
@@ -36,8 +42,7 @@ class Monitor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._show()
-        self._bar.close()
+        self._report()
         if self._log is not None:
             self._log.close()
 
@@ -50,7 +55,7 @@ class Monitor:
             self._shares[name] = min(1.0, sum(before.values()) / max(steps, 1))
             if np.isfinite(loss):
                 self._write(image=name, stage=stage, step=done, loss=loss)
-            self._show()
+            self._report()
 
         return progress
 
@@ -61,15 +66,13 @@ class Monitor:
         self._failed += failed
         rate = self._done / (time.monotonic() - self._begun)
         self._write(image=name, failed=failed, images_done=self._done, images_per_hour=3600 * rate)
-        self._show()
+        self._report()
 
-    def _show(self) -> None:
-        at = self._done + sum(self._shares.values())
-        rate = 3600 * at / max(time.monotonic() - self._begun, 1e-9)
-        failed = f", {self._failed} failed" if self._failed else ""
-        text = f"{self._done} of {self._bar.total} images, {rate:.1f} an hour{failed}"
-        self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(at - self._bar.n)
+    def _report(self) -> None:
+        if self._progress is not None:
+            at = self._done + sum(self._shares.values())
+            rate = 3600 * at / max(time.monotonic() - self._begun, 1e-9)
+            self._progress(at, self._total, self._failed, rate)
 
     def _write(self, **values: Any) -> None:
         if self._log is not None:

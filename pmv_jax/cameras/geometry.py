@@ -6,10 +6,17 @@ N x N image has its centre at ((j + 0.5) / N, (i + 0.5) / N). Everything here is
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 FFHQ_FOCAL = 4.2647  # EG3D's FFHQ crops, in units of the image size: a field of view of 13.4 degrees
+
+# Compiled whole: outside of other compiled functions each of their small steps would be compiled by itself, which takes
+# tenths of a second.
+_whole = functools.partial(jax.jit, inline=True)
 
 
 def split(camera: Array) -> tuple[Array, Array]:
@@ -37,6 +44,7 @@ def intrinsics_from_fov(fov_degrees: Array | float) -> Array:
     return intrinsics_from_focal(1 / (jnp.tan(jnp.asarray(fov_degrees, jnp.float32) * 3.14159 / 360) * 1.414))
 
 
+@_whole
 def look_at(
     yaw: Array | float,
     pitch: Array | float,
@@ -78,6 +86,7 @@ def look_from(position: Array, target: Array, focal: Array | float = FFHQ_FOCAL)
     return join(jnp.concatenate([top, bottom], axis=-2), intrinsics)
 
 
+@_whole
 def yaw_pitch(camera: Array) -> tuple[Array, Array]:
     """Yaw and pitch [...] of the position of a camera [..., 25]: inverse of `look_at` for any radius and pivot."""
     position = split(camera)[0][..., :3, 3]
@@ -85,6 +94,7 @@ def yaw_pitch(camera: Array) -> tuple[Array, Array]:
     return jnp.arctan2(x, z), -y * jnp.pi / 2
 
 
+@_whole
 def rolled(camera: Array, roll: Array | float) -> Array:
     """Turns cameras [..., 25] about their optical axes: by `roll` [...] radians, the picture turns clockwise."""
     cam2world, intrinsics = split(camera)
@@ -95,6 +105,7 @@ def rolled(camera: Array, roll: Array | float) -> Array:
     return join(jnp.matmul(cam2world, turn, precision="highest"), intrinsics)
 
 
+@_whole
 def mirrored(camera: Array) -> Array:
     """The camera that sees the mirror image of the world, in the plane x = 0, as this one sees the world, with left and
     right of the picture exchanged.
@@ -111,6 +122,7 @@ def mirrored(camera: Array) -> Array:
     return join(flip[:, None] * cam2world * flip, intrinsics)
 
 
+@_whole
 def roll_of(camera: Array) -> Array:
     """Roll [...] of cameras [..., 25], in radians: what `rolled` has turned a camera of `look_at` by."""
     cam2world, _ = split(camera)
@@ -138,6 +150,7 @@ def unproject(camera: Array, pixels: Array) -> Array:
     return jnp.einsum("...ij,...nj->...ni", cam2world[..., :3, :3], local, precision="highest")
 
 
+@_whole
 def project(camera: Array, points: Array) -> tuple[Array, Array]:
     """World points [..., N, 3] -> image points [..., N, 2] (inside the image: (0, 1)) and z-depths [..., N]."""
     cam2world, intrinsics = split(camera)
@@ -154,6 +167,7 @@ def rays(camera: Array, size: int) -> tuple[Array, Array]:
     return origins, directions
 
 
+@_whole
 def ray_distance_to_z_depth(ray_distance: Array, camera: Array) -> Array:
     """Distance along unit rays [..., h, w] -> depth along the optical axis [..., h, w] (square images).
 
@@ -163,6 +177,7 @@ def ray_distance_to_z_depth(ray_distance: Array, camera: Array) -> Array:
     return ray_distance / _stretch(camera, ray_distance.shape[-1])
 
 
+@_whole
 def z_depth_to_ray_distance(z_depth: Array, camera: Array) -> Array:
     """Inverse of `ray_distance_to_z_depth`: [..., h, w] of cameras [..., 25] -> [..., h, w]."""
     return z_depth * _stretch(camera, z_depth.shape[-1])

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from pmv_jax import cameras
@@ -31,7 +30,7 @@ def around_head(
     """
     shape = np.broadcast_shapes(np.shape(yaw), np.shape(pitch), np.shape(distance))
     yaw, pitch, distance = (np.broadcast_to(np.asarray(x, np.float32), shape) for x in (yaw, pitch, distance))
-    views = np.array(_look_at(yaw, pitch, pivot=config.camera_pivot, radius=config.camera_radius, focal=focal))
+    views = np.array(cameras.look_at(yaw, pitch, pivot=config.camera_pivot, radius=config.camera_radius, focal=focal))
     pivot = np.asarray(config.camera_pivot, np.float32)
     offset = views[:, 3:12:4] - pivot  # along the optical axis, which a change of distance must not turn
     views[:, 3:12:4] = pivot + distance[:, None] * offset
@@ -98,9 +97,6 @@ def load_cameras(path: str | Path) -> np.ndarray:
         if problem:
             raise InputError(f"--path {path}: camera {index} {problem}")
     return values.astype(np.float32)
-
-
-_look_at = jax.jit(cameras.look_at, static_argnames="pivot")  # else each of its steps is compiled by itself
 
 
 def _phase(frames: int) -> np.ndarray:

@@ -6,6 +6,9 @@ clockwise (radians), and two shifts, which move what it shows to the right and d
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -16,11 +19,13 @@ PACE = (1.0, 1.0, 0.3, 0.2, 0.2)
 """How far each number goes at a step for a radian of yaw: a crop is right about roll and shifts to begin with."""
 
 
+@functools.partial(jax.jit, inline=True)
 def of_camera(camera: Array) -> Array:
     """Pose [5] of a camera [25] that looks at the head's middle."""
     return jnp.stack([*cameras.yaw_pitch(camera), cameras.roll_of(camera), jnp.zeros(()), jnp.zeros(())])
 
 
+@functools.partial(jax.jit, static_argnames="config", inline=True)
 def to_camera(pose: Array, config: GeneratorConfig) -> Array:
     """Pose [..., 2] (yaw and pitch alone) or [..., 5] -> camera [..., 25]."""
     camera = cameras.look_at(

@@ -1,7 +1,11 @@
-"""Saving and loading of encoders: `encoder/` in a generator's directory, `encoder.json` and an Orbax checkpoint."""
+"""Saving and loading of encoders: `encoder/` in a generator's directory, `encoder.json` and an Orbax checkpoint.
+
+An encoder belongs to one generator, and encoder.json says to which (`owner`).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,22 +17,39 @@ import numpy as np
 
 from pmv_jax import config as config_lib
 from pmv_jax.checkpoints.orbax import leaf_shapes, load_tree, save_tree
-from pmv_jax.config import GeneratorConfig
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.errors import InputError
 from pmv_jax.models.encoder import Encoder, initialise
+from pmv_jax.models.generator import Generator
 
 DIRECTORY = "encoder"
 CONFIG_FILE = "encoder.json"
 _VARIABLES = "variables"
 
 
-def save_encoder(directory: str | Path, encoder: Encoder, provenance: Mapping[str, Any], replace: bool = False) -> None:
+def owner(config: EncoderConfig, generator: Generator) -> str:
+    """What an encoder's words mean nothing without, as SHA-256 in hexadecimal: for codes w the generator itself, for z,
+    which describe a head whatever weights paint it, their number and the cameras."""
+    if config.code_space == "w":
+        return generator.fingerprint()
+    family = generator.config
+    cameras = family.camera_pivot, family.camera_radius, family.camera_focal
+    return hashlib.sha256(repr((family.z_dim, cameras)).encode()).hexdigest()
+
+
+def save_encoder(
+    directory: str | Path,
+    encoder: Encoder,
+    generator: Generator,
+    provenance: Mapping[str, Any],
+    replace: bool = False,
+) -> None:
     """Writes an encoder, in 16 bits.
 
     Args:
       directory: must not exist, unless `replace`.
       encoder: its weights may be of any floating dtype.
+      generator: the one that it belongs to; for codes z its config is enough.
       provenance: plain data about where the weights come from.
       replace: an encoder in `directory` makes way.
 
@@ -38,16 +59,20 @@ def save_encoder(directory: str | Path, encoder: Encoder, provenance: Mapping[st
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     save_tree(directory / _VARIABLES, jax.tree.map(lambda x: np.asarray(x, np.float16), encoder.params), replace)
-    description = {"provenance": dict(provenance), "config": config_lib.to_dict(encoder.config)}
+    description = {
+        "generator": owner(encoder.config, generator),
+        "provenance": dict(provenance),
+        "config": config_lib.to_dict(encoder.config),
+    }
     (directory / CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n")
 
 
-def load_encoder(generator_directory: str | Path, generator: GeneratorConfig) -> Encoder | None:
+def load_encoder(generator_directory: str | Path, generator: Generator) -> Encoder | None:
     """The encoder of a generator; None where it has none.
 
     Args:
       generator_directory: of the generator, where its encoder stands in `encoder/`.
-      generator: its config, which the encoder has to fit.
+      generator: the one in that directory.
 
     Raises:
       InputError: the encoder is damaged, or of another generator.
@@ -57,17 +82,17 @@ def load_encoder(generator_directory: str | Path, generator: GeneratorConfig) ->
     if not path.is_file():
         return None
     try:
-        config = config_lib.from_dict(EncoderConfig, json.loads(path.read_text())["config"])
+        description = json.loads(path.read_text())
+        config = config_lib.from_dict(EncoderConfig, description["config"])
     except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         raise InputError(f"{path}: cannot be read ({error}); restore it, or remove {directory}") from error
-    dim = generator.z_dim if config.code_space == "z" else generator.w_dim
-    if config.code_dim != dim:
+    if description.get("generator") != owner(config, generator):
         raise InputError(
-            f"{directory}: tells codes of {config.code_dim} numbers, this generator's have {dim}: it is the encoder of "
-            "another one; remove it, or put its own there"
+            f"{directory}: is the encoder of another generator; remove it, or train this one's own by "
+            f"python -m tools.train_encoder --generator {generator_directory}"
         )
     params = load_tree(directory / _VARIABLES)
     wanted = jax.eval_shape(lambda key: initialise(config, key).params, jax.random.key(0))
     if leaf_shapes(params) != leaf_shapes(wanted):
         raise InputError(f"{directory}: its weights do not fit {CONFIG_FILE}; restore it, or remove {directory}")
-    return Encoder(config, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params))
+    return Encoder(config, jax.tree.map(lambda x: jnp.asarray(np.float32(x)), params))

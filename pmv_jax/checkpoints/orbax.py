@@ -95,7 +95,7 @@ def load_generator(directory: str | Path | None = None) -> Generator:
         raise InputError(f"{directory}: {CONFIG_FILE} describes no possible network; convert it again") from error
     variables = load_tree(directory / VARIABLES_DIRECTORY)
     _check_fit(variables, shapes, directory)
-    return Generator(config, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), variables))
+    return Generator(config, jax.tree.map(lambda x: jnp.asarray(np.float32(x)), variables))
 
 
 def load_config(directory: str | Path) -> GeneratorConfig:

@@ -1,4 +1,4 @@
-"""Progress on the screen: one bar for each stage of a command."""
+"""Progress on the screen: one bar for each stage of a command, or one for a whole batch."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ class ProgressBars:
         """To be called when a stage starts or resumes, and whenever more of it is done: `done` steps of `total`, the
         last with this loss."""
         if self._bar is None:
-            pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs no animation
-            self._bar = tqdm(total=total, initial=done, desc=f"{stage:<12}", mininterval=pause)
+            self._bar = tqdm(total=total, initial=done, desc=f"{stage:<12}", mininterval=_pause())
         if math.isfinite(loss):
             self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._bar.update(done - self._bar.n)
@@ -39,3 +38,32 @@ class ProgressBars:
     def stage(self, name: str) -> Callable[[int, int], None]:
         """`update` of one stage, as functions that know nothing of stages call it: with what is done, and the total."""
         return functools.partial(self.update, name)
+
+
+class JobBar:
+    """One bar for a whole batch. A context manager."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> JobBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, done: float, total: int, failed: int, rate: float) -> None:
+        """To be called whenever more is done: images so far, of how many, how many of them failed, and how many are
+        done in an hour."""
+        if self._bar is None:
+            form = "{desc}{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
+            self._bar = tqdm(total=total, bar_format=form, mininterval=_pause())
+        text = f"{math.floor(done)} of {total} images, {rate:.1f} an hour{f', {failed} failed' if failed else ''}"
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+
+def _pause() -> float:
+    """Seconds between two drawings; a log file needs no animation."""
+    return 0.1 if sys.stderr.isatty() else 10.0

@@ -48,7 +48,7 @@ def main() -> int:
 
     from pmv_jax.checkpoints.orbax import load_generator
     from pmv_jax.faces import drawing, portrait
-    from pmv_jax.inversion.camera import average_head
+    from pmv_jax.inversion.latent import average_head
 
     generator = load_generator(_GENERATOR.value)
     family = generator.config
@@ -75,7 +75,7 @@ def main() -> int:
             checks = space.result / "alignment" / name
             checks.mkdir(parents=True)
             drawing.write_alignment(
-                checks, picture, found, crop, np.asarray(average_head(generator, found.pose.camera))
+                checks, picture, found, crop, np.asarray(average_head(generator, found.pose.camera)["image"])
             )
             labels.append([f"{name}.png", [float(value) for value in found.pose.camera]])
         if not labels:

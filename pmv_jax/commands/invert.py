@@ -14,7 +14,7 @@ where it is not sure of a head, or with --noalign, the central square is taken.
 With --camera the picture is a crop already. --mask says where the head is, where its hair and the background are hard
 to tell apart: the geometry is held to its outline. The result directory holds the reconstruction,
 renderings from other views (views.png, orbit.mp4), depth, the settings and figures (config.json, metrics.json), and the
-tuned generator (inversion/).
+tuned generator (inversion/). While it goes on, OUT.partial/result holds the pictures as far as they have come.
 
     python -m pmv_jax.invert --image portrait.png
     python -m pmv_jax.invert --image portrait.png --camera portrait.npy --set tuning.steps=200 --out fine
@@ -47,7 +47,7 @@ from pathlib import Path, PurePosixPath
 
 from pmv_jax.checkpoints import hub
 from pmv_jax.commandline.flags import Flags, recipe
-from pmv_jax.commandline.progress import ProgressBars
+from pmv_jax.commandline.progress import JobBar, ProgressBars
 from pmv_jax.commandline.run import command
 from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
@@ -151,17 +151,23 @@ def _invert_one() -> int:
     from pmv_jax.checkpoints.orbax import load_generator
     from pmv_jax.commandline import heap
     from pmv_jax.inversion import pipeline
-    from pmv_jax.results.writing import write_result
+    from pmv_jax.results.writing import write_first_look, write_result
 
     heap.give_back_after_compiling()
     generator = load_generator(generator_directory)
-    encoder = load_encoder(generator_directory, generator.config)
+    encoder = load_encoder(generator_directory, generator)
     target = person.align(sources, generator.config, force, encoder)
     workspace.check_space(out, _space_needed(generator_directory))
     request = target.request(str(generator_directory))
     with workspace.open_workspace(out, request, force=force, resume=resume) as space, ProgressBars() as bars:
         inversion = pipeline.invert_photographs(
-            target.photographs, generator, target.config, bars.update, space.state, encoder=encoder
+            target.photographs,
+            generator,
+            target.config,
+            bars.update,
+            space.state,
+            encoder=encoder,
+            look=lambda inversion: write_first_look(space.result, inversion, target.photographs),
         )
         figures = write_result(space.result, inversion, target.photographs, bars.stage("rendering"), title=title)
         target.write_alignments(space.result, generator, inversion.cameras)
@@ -198,7 +204,9 @@ def _invert_many() -> int:
         strict=_STRICT.value,
         log_directory=_LOG_DIR.value,
     )
-    return job.run(images, out if "://" in out else os.path.abspath(out), generator_directory, config, options)
+    where = out if "://" in out else os.path.abspath(out)
+    with JobBar() as bar:
+        return job.run(images, where, generator_directory, config, options, bar.update)
 
 
 def _plan(machine: str, images: int, generator_directory: Path, config: InversionConfig) -> int:

@@ -1,6 +1,7 @@
 """Shows finished inversions in the browser: turn, zoom, depth, normals, mesh, and edits by sliders.
 
     python -m pmv_jax.view --inversion DIR [--inversion DIR]... [--port N] [--host NAME] [--directions FILE]
+    python -m pmv_jax.view --splat FILE.ply [--port N] [--host NAME]
 
 Drag to turn, scroll to come nearer, drag with the right button to shift. While the camera moves, pictures are coarse;
 when it rests, they are rendered in full. "Save picture" and "Save camera" download what is shown (PNG) and from where
@@ -12,6 +13,8 @@ when it rests, they are rendered in full. "Save picture" and "Save camera" downl
 Every view is open, also those that generators are not trained on (beyond 0.6 radians of yaw and 0.3 of pitch, at
 another distance or field of view); the panel then says so. The page is for this machine only; --host 0.0.0.0 opens it
 to the network, without a password.
+
+With --splat it shows a file of python -m pmv_jax.splat, which the browser draws by itself.
 
 Needs the extra `pmv_jax[view]`.
 
@@ -27,6 +30,7 @@ import socket
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 from pmv_jax.commandline.flags import Flags, inversion_directory
 from pmv_jax.commandline.run import command
@@ -35,6 +39,7 @@ from pmv_jax.viewer.ports import free_port
 
 FLAGS = Flags()
 _INVERSIONS = FLAGS.strings("inversion", "Result of python -m pmv_jax.invert; can be repeated.")
+_SPLAT = FLAGS.string("splat", None, "File of Gaussian splats, .ply, in place of inversions.")
 _PORT = FLAGS.integer("port", 8080, "Port; the next free one where it is in use.", least=1, most=65535)
 _HOST = FLAGS.string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines in.")
 _DIRECTIONS = FLAGS.string("directions", None, "File with named directions. Default: the demo generator's.")
@@ -42,7 +47,7 @@ _DIRECTIONS = FLAGS.string("directions", None, "File with named directions. Defa
 
 @command(FLAGS)
 def main() -> None:
-    directories = [inversion_directory(given) for given in _INVERSIONS.value or [None]]
+    directories = _directories()
     port = free_port(_HOST.value, _PORT.value)
     if _DIRECTIONS.value and not Path(_DIRECTIONS.value).is_file():
         raise InputError(f"--directions {_DIRECTIONS.value}: no such file; give a .json, .npy or .npz file")
@@ -50,14 +55,32 @@ def main() -> None:
         warnings.warn(f"port {_PORT.value} is in use; taking {port}", stacklevel=2)
 
     require("viser", "view", "the viewer")
+    with contextlib.suppress(KeyboardInterrupt), _served(directories, port):
+        print(f"http://{_address(_HOST.value)}:{port}  (Ctrl-C stops)", flush=True)
+        threading.Event().wait()
+
+
+def _directories() -> list[Path]:
+    """Of the inversions; none with --splat."""
+    if _SPLAT.value is None:
+        return [inversion_directory(given) for given in _INVERSIONS.value or [None]]
+    for flag in (_INVERSIONS, _DIRECTIONS):
+        if flag.value:
+            raise InputError(f"--splat and --{flag.name} exclude each other; show one, then the other")
+    return []
+
+
+def _served(directories: list[Path], port: int) -> contextlib.AbstractContextManager[Any]:
+    """The server that shows what is asked for."""
+    if _SPLAT.value is not None:
+        from pmv_jax.splats.files import read_ply
+        from pmv_jax.viewer.splats import serve_splats
+
+        return serve_splats(read_ply(Path(_SPLAT.value)), _HOST.value, port)
     from pmv_jax.viewer.server import serve
     from pmv_jax.viewer.subject import load_subject
 
-    with contextlib.suppress(KeyboardInterrupt):
-        shown = [load_subject(directory, _DIRECTIONS.value) for directory in directories]
-        with serve(shown, _HOST.value, port) as (server, _):
-            print(f"http://{_address(_HOST.value)}:{server.get_port()}  (Ctrl-C stops)", flush=True)
-            threading.Event().wait()
+    return serve([load_subject(directory, _DIRECTIONS.value) for directory in directories], _HOST.value, port)
 
 
 def _address(host: str) -> str:

@@ -117,6 +117,15 @@ class JointConfig(Settings, group="joint"):
 
 
 @dataclass(frozen=True)
+class OutputConfig(Settings, group="outputs"):
+    """What of a result takes longest, and can be left out; `pmv_jax.render` and `pmv_jax.mesh` make it later."""
+
+    video: bool = setting(True)  # orbit.mp4
+    mesh: bool = setting(True)  # mesh.glb
+    turntable: bool = setting(True)  # in report.html: the head from 45 sides; otherwise from five
+
+
+@dataclass(frozen=True)
 class InversionConfig(Settings):
     """The whole recipe. Every field can be overridden with `--set stage.field=value`."""
 
@@ -128,6 +137,7 @@ class InversionConfig(Settings):
     tuning: TuningConfig = field(default_factory=TuningConfig)
     pseudo_views: PseudoViewConfig = field(default_factory=PseudoViewConfig)
     joint: JointConfig = field(default_factory=JointConfig)
+    outputs: OutputConfig = field(default_factory=OutputConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +45,8 @@ class Person:
 
     def write_alignments(self, directory: Path, generator: Any, cameras: np.ndarray) -> None:
         """`Target.write_alignment` of each photograph, by the cameras [N, 25] that the inversion ended with."""
-        for folder, target, camera in zip(folders(directory), self.targets, cameras, strict=False):
-            target.write_alignment(folder, generator, camera)
+        for number, (target, camera) in enumerate(zip(self.targets, cameras, strict=True), 1):
+            target.write_alignment(folder(directory, number), generator, camera)
 
 
 def read(entry: Entry, config: InversionConfig, align: bool = True) -> list[photograph.Source]:
@@ -66,12 +66,9 @@ def align(
     return Person(tuple(photograph.align(source, family, force, encoder) for source in sources))
 
 
-def folders(directory: Path) -> Iterator[Path]:
-    """Where a result has what belongs to its photographs: the first's is in `directory` itself, the second's in
-    `photograph_2` below it, and so on. Each is made when it is asked for."""
-    number = 1
-    while True:
-        folder = directory if number == 1 else directory / f"photograph_{number}"
-        folder.mkdir(exist_ok=True)
-        yield folder
-        number += 1
+def folder(directory: Path, number: int) -> Path:
+    """Where a result has what belongs to one of its photographs, counted from 1, made if need be: the first's place is
+    `directory` itself, the second's `photograph_2` below it, and so on."""
+    place = directory if number == 1 else directory / f"photograph_{number}"
+    place.mkdir(exist_ok=True)
+    return place

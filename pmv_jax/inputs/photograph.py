@@ -101,9 +101,9 @@ class Target:
         if self.portrait is None:
             return
         from pmv_jax.faces.drawing import write_alignment
-        from pmv_jax.inversion.camera import average_head
+        from pmv_jax.inversion.latent import average_head
 
-        head = np.asarray(average_head(generator, camera))
+        head = np.asarray(average_head(generator, camera)["image"])
         write_alignment(directory, self.source.picture, self.portrait, self.image, head, camera)
 
 

@@ -26,6 +26,7 @@ from pmv_jax.config import CameraSearchConfig
 from pmv_jax.inversion import adam_loop, latent
 from pmv_jax.inversion.adam_loop import FitState
 from pmv_jax.inversion.stage import Draft, EachPhotograph, Photograph, StageRequest
+from pmv_jax.models.encoder import Glance
 from pmv_jax.models.generator import Generator
 
 # How far cameras are drawn around an estimate, standard deviations: the roll in radians, shifts in picture sizes, and
@@ -73,9 +74,10 @@ def unknown(codes: Array, config: CameraSearchConfig) -> Estimate:
 
 def start(estimate: Estimate) -> FitState:
     """The state before the first round."""
-    return FitState(estimate, (), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+    return FitState(estimate, (), np.int32(0), np.bool_(False))
 
 
+@jax.jit
 def around(guess: Array, codes: Array) -> Estimate:
     """The estimate where the camera is about `guess` [25], as landmarks say, and codes are random ones [N, w_dim]."""
     return Estimate(of_camera(guess), jnp.asarray(_GUESS_WIDTHS), codes.mean(0), jnp.ones(()))
@@ -83,22 +85,21 @@ def around(guess: Array, codes: Array) -> Estimate:
 
 def seen(draft: Draft, photograph: Photograph) -> Estimate:
     """The estimate where an encoder has looked at the picture; what landmarks tell is weighed in."""
-    glance = photograph.glance
-    pose, width = glance.pose[:5], glance.pose_width[:5]
-    if photograph.guess is not None:  # the product of two Gaussians
-        precisions = jnp.stack([width, jnp.asarray(_GUESS_WIDTHS)]) ** -2
-        pose = (precisions * jnp.stack([pose, of_camera(photograph.guess)])).sum(0) / precisions.sum(0)
-        width = precisions.sum(0) ** -0.5
+    pose, width, code_width = _weighed(photograph.glance, photograph.guess)
     camera = to_camera(pose, draft.generator.config)
     code = latent.seen(draft, photograph, camera, latent.statistics(draft.generator, camera))
-    return Estimate(pose, width, code, jnp.sqrt(jnp.mean(glance.code_width**2)))
+    return Estimate(pose, width, code, code_width)
 
 
 @jax.jit
-def average_head(generator: Generator, camera: Array) -> Array:
-    """The generator's average head from a camera [25] -> [H, W, 3], to be compared with a photograph."""
-    mean = latent.statistics(generator, camera).mean
-    return generator.synthesis(jnp.tile(mean, (1, generator.config.num_ws, 1)), camera[None])["image"][0]
+def _weighed(glance: Glance, guess: Array | None) -> tuple[Array, Array, Array]:
+    """Pose [5], its width [5] and the code's [], from a glance and from landmarks' camera [25], if there is one."""
+    pose, width, code_width = glance.pose[:5], glance.pose_width[:5], jnp.sqrt(jnp.mean(glance.code_width**2))
+    if guess is None:
+        return pose, width, code_width
+    precisions = jnp.stack([width, jnp.asarray(_GUESS_WIDTHS)]) ** -2  # the product of two Gaussians
+    pose = (precisions * jnp.stack([pose, of_camera(guess)])).sum(0) / precisions.sum(0)
+    return pose, precisions.sum(0) ** -0.5, code_width
 
 
 class Examples(NamedTuple):

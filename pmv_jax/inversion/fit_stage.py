@@ -7,8 +7,8 @@ from collections.abc import Callable
 from collections.abc import Generator as Coroutine
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from pmv_jax.config import InversionConfig, LossConfig, Settings
@@ -30,13 +30,11 @@ class ViewFitProgram:
 
     Attributes:
       loss, inputs: see there.
-      fits_poses: whether the variables have poses.
       outlined: whether the views have an outline.
     """
 
     loss: LossConfig
     inputs: int
-    fits_poses: bool = False
     outlined: bool = False
 
     def network(self) -> Tree | None:
@@ -50,9 +48,9 @@ class ViewFitProgram:
 
 
 def inputs_alone(draft: Draft) -> view_fitting.Views:
-    """The photographs, as far as they are to be believed, with room for the pseudo-views that a later stage adds."""
-    config = draft.config
-    room = config.pseudo_views.count if config.joint.steps else 0
+    """The photographs, as far as they are to be believed, with room for pseudo-views, so that recipes with and without
+    them share a program."""
+    room = draft.config.pseudo_views.count
     side = draft.generator.config.rendering.neural_resolution
     images, weights = (jnp.stack(x) for x in zip(*((p.image, p.weights) for p in draft.photographs), strict=True))
     views = view_fitting.of_inputs(images, draft.cameras, weights, room, side)
@@ -93,21 +91,15 @@ class ViewFit:
         return self.hand_on(draft, (yield self._request(draft, settings)))
 
     def _request(self, draft: Draft, settings: Settings) -> StageRequest:
-        plan, poses, views = self.plan(draft.config), None, self.views(draft)
-        if self.fits_poses and any(photograph.pose is not None for photograph in draft.photographs):
-            poses, is_estimate = _poses(draft)
-            plan = plan.replace(poses=poses, is_estimate=is_estimate, pose_pull=jnp.float32(_POSE_PULL))
-        outlined, inputs = views.outline is not None, len(draft.photographs)
-        program = ViewFitProgram(draft.config.loss, inputs, poses is not None, outlined)
-        fresh = jax.tree.map(jnp.array, (draft.code, self.params(draft), poses))  # copies: the loop donates its state
+        known = [photograph.pose for photograph in draft.photographs]
+        poses = np.stack([np.zeros(5, np.float32) if pose is None else np.asarray(pose) for pose in known])
+        fitted = np.array([self.fits_poses and pose is not None for pose in known])
+        pull = np.float32(_POSE_PULL if fitted.any() else 0)
+        plan = self.plan(draft.config).replace(fitted=fitted, poses=poses, pose_pull=pull)
+        views = self.views(draft)
+        program = ViewFitProgram(draft.config.loss, len(known), views.outline is not None)
+        start = view_fitting.start(draft.code, self.params(draft), poses)
         own = views, plan, draft.statistics.std
         flag = f" (--set {settings.group}.learning_rate=...)" if hasattr(draft.config, settings.group) else ""
         remedy = f"try a lower learning rate{flag}"
-        return StageRequest(self.name, settings.steps, program, view_fitting.start(*fresh), own, remedy)
-
-
-def _poses(draft: Draft) -> tuple[Array, Array]:
-    """Poses [N, 5] of the photographs, zeros where a camera was given, and which of them are estimates, bool [N]."""
-    known = [photograph.pose for photograph in draft.photographs]
-    poses = jnp.stack([jnp.zeros(5) if pose is None else pose for pose in known])
-    return poses, jnp.array([pose is not None for pose in known])
+        return StageRequest(self.name, settings.steps, program, start, own, remedy)

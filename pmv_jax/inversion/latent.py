@@ -6,6 +6,7 @@ the rows towards each other keeps w_plus near the codes that the generator was t
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -47,6 +48,12 @@ def random_codes(generator: Generator, camera: Array) -> Array:
     return generator.mapping(z, jnp.broadcast_to(camera, (_STATISTICS_SAMPLES, 25)))[:, 0]
 
 
+def average_head(generator: Generator, camera: Array) -> dict[str, Array]:
+    """The generator's average head from a camera [25], as `Generator.render` gives it."""
+    ws = _rows(statistics(generator, camera).mean, generator.config.num_ws)
+    return generator.render(generator.planes(ws), ws, camera)
+
+
 def begin(draft: Draft) -> Draft:
     """Places a head before the cameras, which are known, where stage 1 begins: the one that the encoder saw, in the
     mean over the photographs, or else the generator's average head."""
@@ -55,8 +62,9 @@ def begin(draft: Draft) -> Draft:
     rows = draft.generator.config.num_ws if draft.config.latent.space == "w_plus" else 1
     w = stats.mean
     if draft.encoder is not None:
-        w = sum(seen(draft, photograph, camera, stats) for photograph in draft.photographs) / len(draft.photographs)
-    return draft.replace(statistics=stats, code=jnp.tile(w, (rows, 1)))
+        first, *others = (seen(draft, photograph, camera, stats) for photograph in draft.photographs)
+        w = jnp.mean(jnp.stack([first, *others]), axis=0) if others else first
+    return draft.replace(statistics=stats, code=_rows(w, rows))
 
 
 def seen(draft: Draft, photograph: Photograph, camera: Array, stats: LatentStatistics) -> Array:
@@ -83,6 +91,12 @@ def _mean_of(glance: Glance, generator: Generator, camera: Array) -> Array:
     return generator.mapping(z, jnp.broadcast_to(camera, (_GUESSES, 25)))[:, 0].mean(0)
 
 
+@functools.partial(jax.jit, static_argnums=1)
+def _rows(w: Array, count: int) -> Array:
+    """w [w_dim] for so many layers, [count, w_dim]."""
+    return jnp.tile(w, (count, 1))
+
+
 def plan(recipe: InversionConfig) -> view_fitting.Plan:
     """Stage 1 as data: the learning rate ramps up linearly and down along a cosine, the noise fades (StyleGAN2)."""
     config = recipe.latent
@@ -101,12 +115,9 @@ def plan(recipe: InversionConfig) -> view_fitting.Plan:
 
 def hand_on(draft: Draft, fitted: dict[str, Any]) -> Draft:
     """The pivot, and the cameras as they were refined with it, from the variables of `view_fitting`."""
-    if "poses" in fitted:
-        refined = []
-        for photograph, pose in zip(draft.photographs, fitted["poses"], strict=True):
-            if photograph.pose is not None:
-                camera = poses.to_camera(pose, draft.generator.config)
-                photograph = photograph.replace(camera=camera, pose=pose)
-            refined.append(photograph)
-        draft = draft.replace(photographs=tuple(refined))
-    return draft.replace(code=fitted["code"])
+    refined = []
+    for photograph, pose in zip(draft.photographs, fitted["poses"], strict=True):
+        if photograph.pose is not None:
+            photograph = photograph.replace(camera=poses.to_camera(pose, draft.generator.config), pose=pose)
+        refined.append(photograph)
+    return draft.replace(photographs=tuple(refined), code=fitted["code"])

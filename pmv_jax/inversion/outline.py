@@ -8,6 +8,7 @@ have glued hair onto the backdrop of any other; behind the head it is taken to g
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Generator as Coroutine
 
 import jax
@@ -16,7 +17,7 @@ import numpy as np
 from jax import Array
 
 from pmv_jax import cameras
-from pmv_jax.inversion import view_fitting
+from pmv_jax.inversion import latent
 from pmv_jax.inversion.losses import Outline
 from pmv_jax.inversion.stage import Draft, EachPhotograph, Photograph, StageRequest, Tree
 from pmv_jax.meshes.backdrop import backdrop_depth
@@ -37,10 +38,9 @@ class FindBackdrop(EachPhotograph):
         """See `EachPhotograph.look`."""
         if photograph.matte is None:
             return photograph
-        generator = draft.generator
-        planes = generator.planes(view_fitting.w_plus(draft.statistics.mean[None], generator))
-        z_depth = generator.z_depth(planes, photograph.camera, generator.config.rendering.neural_resolution)
-        limit = head_limit(np.asarray(z_depth))
+        # Of all that says where the surface is, this is compiled anyway.
+        seen = latent.average_head(draft.generator, photograph.camera)
+        limit = head_limit(np.asarray(cameras.ray_distance_to_z_depth(seen["ray_distance"], photograph.camera)))
         return photograph if limit is None else photograph.replace(head_limit=jnp.asarray(limit))
         yield  # a coroutine, like all stages
 
@@ -70,19 +70,26 @@ def of_inputs(draft: Draft, room: int) -> Outline | None:
     Returns:
       Arrays [N + room, n, n]; None without a matte and a backdrop, or a weight for it in the recipe.
     """
-    known = [photograph.head_limit is not None for photograph in draft.photographs]
+    known = tuple(
+        None if one.head_limit is None else (one.matte, one.weights, one.head_limit, one.camera)
+        for one in draft.photographs
+    )
     if not any(known) or not draft.config.loss.outline_weight:
         return None
-    side = draft.generator.config.rendering.neural_resolution
-    unknown = Outline(*(jnp.zeros((side, side)),) * 3)
-    each = [_of(p, side) if has else unknown for p, has in zip(draft.photographs, known, strict=True)]
+    return _padded(known, side=draft.generator.config.rendering.neural_resolution, room=room)
+
+
+@functools.partial(jax.jit, static_argnames=("side", "room"))
+def _padded(known: tuple[tuple[Array, ...] | None, ...], *, side: int, room: int) -> Outline:
+    """Outlines by matte, weights, head limit [side, side] and camera, of weight 0 where these are None."""
+
+    def one(matte: Array, weights: Array, limit: Array, camera: Array) -> Outline:
+        matte, weights = (jax.image.resize(x, (side, side), "linear") for x in (matte, weights))
+        return Outline(matte, weights, cameras.z_depth_to_ray_distance(limit, camera))
+
+    nothing = jnp.zeros((side, side))
+    each = [Outline(nothing, nothing, nothing) if own is None else one(*own) for own in known]
     return Outline(*(jnp.pad(jnp.stack(x), ((0, room), (0, 0), (0, 0))) for x in zip(*each, strict=True)))
-
-
-def _of(photograph: Photograph, side: int) -> Outline:
-    """Arrays [side, side] of one with a head limit of that size."""
-    matte, weight = (jax.image.resize(x, (side, side), "linear") for x in (photograph.matte, photograph.weights))
-    return Outline(matte, weight, cameras.z_depth_to_ray_distance(photograph.head_limit, photograph.camera))
 
 
 def agreement(matte: Array, z_depth: Array, limit: Array) -> Array:

@@ -7,8 +7,8 @@ It is defined once, by `METHOD`. `invert` takes one image through it, `invert_ph
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from collections.abc import Generator as Coroutine
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from pmv_jax.models.encoder import Encoder
 from pmv_jax.models.generator import Generator
 
 Tree = Any
+Look = Callable[[Inversion], None]
 
 METHOD: tuple[Stage, ...] = (
     camera_search.Search("camera"),
@@ -75,12 +76,13 @@ def invert(
     weights: np.ndarray | Array | None = None,
     matte: np.ndarray | Array | None = None,
     encoder: Encoder | None = None,
+    look: Look | None = None,
 ) -> Inversion:
     """Inverts one image: `invert_photographs` with the one `Photograph(image, camera, camera_guess, weights, matte)`.
     These, [H, W, 3], [25], [25], [H, W] and [H, W], are described there; the other arguments, the return and the errors
     are those of `invert_photographs`."""
     photograph = Photograph(image, camera, camera_guess, weights, matte)
-    return invert_photographs([photograph], generator, config, progress, state_directory, method, encoder)
+    return invert_photographs([photograph], generator, config, progress, state_directory, method, encoder, look)
 
 
 def invert_photographs(
@@ -91,6 +93,7 @@ def invert_photographs(
     state_directory: str | Path | None = None,
     method: Sequence[Stage] = METHOD,
     encoder: Encoder | None = None,
+    look: Look | None = None,
 ) -> Inversion:
     """Inverts one or several photographs of one person, as one head.
 
@@ -107,13 +110,14 @@ def invert_photographs(
       method: the stages.
       encoder: of the generator: fitting begins with what it sees in the photographs. None begins with the average head,
         and searches for cameras by rendering random ones.
+      look: called with the inversion as it stands, whenever a stage has changed its head and others follow.
 
     Raises:
       InputError: no photograph; one of the wrong size, or not finite; or the loss's network is not there.
       NumericalError: a loss became NaN or infinite.
     """
     config = InversionConfig() if config is None else config
-    course = stages(photographs, generator, config, method, encoder)
+    course = stages(photographs, generator, config, method, encoder, look)
     inversion, records = _run(ImageRun(course, config.seed, progress, state_directory), generator)
     return dataclasses.replace(inversion, stages=records)
 
@@ -131,7 +135,7 @@ def search_camera(
     photograph = Photograph(image, guess=guess, weights=weights)
     course = _course(_first_draft([photograph], generator, config, encoder), _CAMERA_STAGES)
     draft, _ = _run(ImageRun(course, config.seed), generator)
-    return np.asarray(draft.cameras[0])
+    return np.asarray(draft.photographs[0].camera)
 
 
 def stages(
@@ -140,6 +144,7 @@ def stages(
     config: InversionConfig,
     method: Sequence[Stage] = METHOD,
     encoder: Encoder | None = None,
+    look: Look | None = None,
 ) -> Coroutine[StageRequest, Tree, Inversion]:
     """The method as a coroutine: yields each fit it asks for, is sent the fitted variables, and returns the Inversion.
 
@@ -148,22 +153,29 @@ def stages(
     """
     draft = _first_draft(photographs, generator, config, encoder)
     losses.load_network(config.loss)  # if its weights are not there, better now
-    draft = yield from _course(draft, method)
-    ws = view_fitting.w_plus(draft.code, generator)
-    tuned = _merged(generator, draft.params)
-    first, *others = np.asarray(draft.cameras)
+    draft = yield from _course(draft, method, look)
+    return _inversion(draft)
+
+
+def _inversion(draft: Draft) -> Inversion:
+    ws = view_fitting.w_plus(draft.code, draft.generator)
+    tuned = _merged(draft.generator, draft.params)
+    first, *others = (np.asarray(photograph.camera) for photograph in draft.photographs)
     kept = {
         "pseudo_views": draft.pseudo_views,
         "head_limits": tuple(photograph.head_limit for photograph in draft.photographs),
         "tuned": draft.params,
         "other_cameras": np.reshape(others, (-1, 25)),
     }
-    return Inversion(tuned, np.asarray(ws), first, config, **kept)
+    return Inversion(tuned, np.asarray(ws), first, draft.config, **kept)
 
 
-def _course(draft: Draft, method: Sequence[Stage]) -> Coroutine[StageRequest, Tree, Draft]:
+def _course(draft: Draft, method: Sequence[Stage], look: Look | None = None) -> Coroutine[StageRequest, Tree, Draft]:
     for stage in method:
-        draft = yield from stage.run(draft)
+        before, draft = draft, (yield from stage.run(draft))
+        changed = draft.code is not before.code or draft.params is not before.params
+        if look is not None and changed and stage is not method[-1]:
+            look(_inversion(draft))
     return draft
 
 
@@ -192,7 +204,7 @@ def _seen(photograph: Photograph, size: int, encoder: Encoder | None) -> Photogr
         image,
         given("camera", photograph.camera, 25),
         given("camera_guess", photograph.guess, 25),
-        jnp.ones((size, size)) if weights is None else weights,
+        np.ones((size, size), np.float32) if weights is None else weights,
         given("matte", photograph.matte, size, size),
         glance=None if encoder is None else encoder(image),
     )

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from pmv_jax import cameras
@@ -22,12 +23,14 @@ from pmv_jax.inversion import fit_stage, outline, tuned_weights, view_fitting, v
 from pmv_jax.inversion.stage import Draft, Photograph
 from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.inversion.visibility import Warp
+from pmv_jax.models import frames
 from pmv_jax.models.generator import Generator
 
 _GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
 _EDGE = 0.05  # width by which what was observed grows over depth edges, in units of the image's size
 _ASYMMETRY = 2.0  # times as far apart may surfaces be where one is the mirror image: no face is symmetric
 _SAME_SURFACE = 0.02  # difference of depths up to which two generators show the same surface; a head is 0.45 wide
+_UNSEEN = 1e-6  # visibility below which nobody sees a point
 _BLEND_ANGLE = 0.1  # radians: photographs whose directions differ from a pseudo-view's by as much are blended
 
 
@@ -55,17 +58,22 @@ def added(draft: Draft) -> Draft:
     """The same, with pseudo-views of the head as it was tuned so far."""
     tuned, untuned = _merged(draft.generator, draft.params), _merged(draft.generator, draft.untuned)
     ws = view_fitting.w_plus(draft.code, draft.generator)
-    seen = tuple(photograph.replace(glance=None, estimate=None, pose=None) for photograph in draft.photographs)
-    return draft.replace(pseudo_views=make(tuned, untuned, ws, seen, config=draft.config.pseudo_views))
+    made = make(tuned, untuned, ws, draft.photographs, config=draft.config.pseudo_views)
+    return draft.replace(pseudo_views=made)
 
 
 def targets(draft: Draft) -> Views:
     """What the joint tuning fits: the photographs, then the pseudo-views."""
-    alone, made, inputs = fit_stage.inputs_alone(draft), draft.pseudo_views, len(draft.photographs)
+    return _after_inputs(fit_stage.inputs_alone(draft), draft.pseudo_views, inputs=len(draft.photographs))
+
+
+@functools.partial(jax.jit, static_argnames="inputs")
+def _after_inputs(alone: Views, made: PseudoViews, *, inputs: int) -> Views:
     views = zip(alone[:3], (made.cameras, made.blend, made.weight), strict=True)
     return Views(*(jnp.concatenate([own[:inputs], ours]) for own, ours in views), made.distances, alone.outline)
 
 
+@functools.partial(jax.jit, static_argnames=("config", "generator_config"), inline=True)
 def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: GeneratorConfig) -> Array:
     """Cameras around the frontal one, at an input's focal length.
 
@@ -91,7 +99,6 @@ def view_cameras(camera: Array, config: PseudoViewConfig, generator_config: Gene
     return views.at[:, 16:].set(camera[16:])
 
 
-@functools.partial(jax.jit, static_argnames=("config",))
 def make(
     tuned: Generator,
     untuned: Generator,
@@ -101,6 +108,8 @@ def make(
     config: PseudoViewConfig,
 ) -> PseudoViews:
     """Pseudo-views from the geometry of a tuned generator.
+
+    They are rendered by the programs that render everything else, so that these are compiled once.
 
     What an input shows well is warped, the rest is the generator's: of the tuned one, as in the released code (`fill`
     "tuned"), or of both. With "both", what is seen edge-on is the tuned generator's, and what is never seen is the
@@ -117,19 +126,44 @@ def make(
         limit no other view shows what the geometry has on the wrong side of the matte's outline.
       config: which views, and how they are blended.
     """
-    around, inputs = view_cameras(photographs[0].camera, config, tuned.config), len(photographs)
-    everyone = jnp.concatenate([*(photograph.camera[None] for photograph in photographs), around])
+    around = view_cameras(photographs[0].camera, config, tuned.config)
+    everyone = np.concatenate([*(np.asarray(photograph.camera)[None] for photograph in photographs), around])
     planes = tuned.planes(ws)
-    rendered = jax.lax.map(lambda view: tuned.render(planes, ws, view), everyone)
+    rendered = frames.render(tuned, planes, ws, everyone)
+    surface = _surface(tuned, planes, everyone, config.depth_detail) if config.depth_detail else None
+    other = frames.render(untuned, untuned.planes(ws), ws, around) if config.fill != "tuned" else None
+    # Without what has no part in it, which would make it another program.
+    seen = tuple(photograph.replace(guess=None, glance=None, estimate=None, pose=None) for photograph in photographs)
+    return blended(seen, everyone, rendered, surface, other, config=config)
+
+
+@functools.partial(jax.jit, static_argnames=("config",))
+def blended(
+    photographs: tuple[Photograph, ...],
+    everyone: Array,
+    rendered: dict[str, Array],
+    surface: Array | None,
+    other: dict[str, Array] | None,
+    *,
+    config: PseudoViewConfig,
+) -> PseudoViews:
+    """Pseudo-views from what generators show of the head; other arguments as of `make`.
+
+    Args:
+      everyone: cameras [N + V, 25], the inputs' and those of the views.
+      rendered: what these see of the tuned generator's head, `Generator.render`'s image and ray_distance.
+      surface: [N + V, m, m], median z-depths of the same; None takes those of `rendered`.
+      other: as `rendered`, of the untuned generator, in the views [V] alone; None for `fill` "tuned".
+    """
+    inputs = len(photographs)
+    around = everyone[inputs:]
     raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
-    z_depth = raw_z_depth if config.depth_detail == 0 else _surface(tuned, planes, everyone, config.depth_detail)
+    z_depth = raw_z_depth if surface is None else surface
     views = z_depth[inputs:], around
     warped = _seen(photographs, z_depth[:inputs], *views, config)
     visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
     fill = rendered["image"][inputs:]
-    if config.fill != "tuned":
-        other_planes = untuned.planes(ws)
-        other = jax.lax.map(lambda view: untuned.render(other_planes, ws, view), around)
+    if other is not None:
         other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], around)
         share = jax.vmap(_untouched)(warped.observed, raw_z_depth[inputs:], other_z_depth)[..., None]
         fill = share * other["image"] + (1 - share) * fill
@@ -178,8 +212,9 @@ def _warped(photograph: Photograph, own: Array, z_depth: Array, around: Array, c
 
 
 def _nearest(warps: Sequence[Warp], inputs: Array, z_depth: Array, around: Array) -> Warp:
-    """Of each pixel the photograph that sees its point, and from the most similar direction; of those that see it from
-    about as similar ones the mean, so that there is no seam.
+    """Of each pixel the photograph that sees its point, and from the most similar direction; of those that see it as
+    well from about as similar ones the mean, so that there is no seam. What is seen half as well as by another, or
+    less, has no part: hidden points are never shown, however similar the direction.
 
     Args:
       warps: of the N photographs, with a leading axis V.
@@ -190,9 +225,11 @@ def _nearest(warps: Sequence[Warp], inputs: Array, z_depth: Array, around: Array
     size = warps[0].visibility.shape[-1]
     angles = jax.vmap(lambda z, c: angles_between(visibility.resized(z, size), c, inputs))(z_depth, around)
     colours, visible, observed = (jnp.stack(parts) for parts in zip(*warps, strict=True))
+    best = visible.max(0)
+    gate = jnp.clip(2 * (visible + _UNSEEN) / (best + _UNSEEN) - 1, 0, 1)
     likeness = -jnp.square(jnp.moveaxis(angles, 1, 0) / _BLEND_ANGLE) / 2
-    share = jax.nn.softmax(likeness + jnp.log(visible + 1e-12), axis=0)  # in proportion to what is visible
-    return Warp(jnp.sum(share[..., None] * colours, axis=0), visible.max(0), observed.max(0))
+    share = jax.nn.softmax(likeness + jnp.log(gate), axis=0)
+    return Warp(jnp.sum(share[..., None] * colours, axis=0), best, observed.max(0))
 
 
 def angles_between(z_depth: Array, camera: Array, others: Array) -> Array:
@@ -217,10 +254,10 @@ def angles_between(z_depth: Array, camera: Array, others: Array) -> Array:
     return jnp.stack([angle(place) for place in places])
 
 
-def _surface(generator: Generator, planes: Array, cameras: Array, detail: int) -> Array:
+def _surface(generator: Generator, planes: Array, cameras: np.ndarray, detail: int) -> np.ndarray:
     """Median z-depth of views [V, 25], finer than raw pictures by the factor `detail`, view by view."""
     size = detail * generator.config.rendering.neural_resolution
-    return jax.lax.map(lambda camera: generator.z_depth(planes, camera, size), cameras)
+    return np.stack(jax.device_get([generator.z_depth(planes, camera, size) for camera in cameras]))
 
 
 def soften(mask: Array, erode: float, blur: float) -> Array:

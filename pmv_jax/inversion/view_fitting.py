@@ -68,9 +68,9 @@ class Plan:
       extra_views: int32 [], random pseudo-views a step, K - N at most.
       view_weight: [], of their mean loss, against that of the inputs.
       depth_weight: [], of the pull towards `Views.distances`.
+      fitted: bool [N], of which inputs the camera is the pose that is fitted, and not the one that came with it.
       poses, pose_pull: [N, 5] and [], where those cameras were estimated to be, and the weight of a pull towards it, in
         shares of the loss for a squared radian or picture size: what fits badly has less of a say.
-      is_estimate: bool [N], of which inputs; the others' cameras stay those of the views.
       stop: [], value of the inputs' mean perceptual term at which a head is done (`losses.Terms.watched`).
     """
 
@@ -82,8 +82,8 @@ class Plan:
     extra_views: Array
     view_weight: Array
     depth_weight: Array
+    fitted: Array
     poses: Array
-    is_estimate: Array
     pose_pull: Array
     stop: Array
 
@@ -101,29 +101,30 @@ def plan(
     depth_weight: float = 0.0,
     stop: float = 0.0,
 ) -> Plan:
-    """A `Plan` of so many steps; its attributes say what the arguments mean. Schedules are arrays [steps], or numbers
-    that hold for all steps."""
+    """A `Plan` of so many steps, for one input with the camera that came with it; its attributes say what the arguments
+    mean. Schedules are arrays [steps], or numbers that hold for all steps."""
     capacity = -(-max(steps, 1) // _CAPACITY) * _CAPACITY
 
     def padded(values: np.ndarray | float) -> Array:
-        return jnp.asarray(np.pad(np.broadcast_to(values, (steps,)), (0, capacity - steps)), jnp.float32)
+        return jnp.asarray(np.float32(np.pad(np.broadcast_to(values, (steps,)), (0, capacity - steps))))
 
     return Plan(
         padded(code_rate),
         padded(weights_rate),
         padded(camera_rate),
         padded(noise),
-        jnp.float32(regularisation),
-        jnp.int32(extra_views),
-        jnp.float32(view_weight),
-        jnp.float32(depth_weight),
-        jnp.zeros((1, 5)),
-        jnp.zeros(1, bool),
-        jnp.zeros(()),
-        jnp.float32(stop),
+        np.float32(regularisation),
+        np.int32(extra_views),
+        np.float32(view_weight),
+        np.float32(depth_weight),
+        np.zeros(1, bool),
+        np.zeros((1, 5), np.float32),
+        np.float32(0),
+        np.float32(stop),
     )
 
 
+@functools.partial(jax.jit, static_argnames=("room", "depth_side"))
 def of_inputs(images: Array, cameras: Array, weights: Array, room: int = 0, depth_side: int | None = None) -> Views:
     """The inputs alone. Stages on arrays of the same sizes share a program, so there can be room for more.
 
@@ -152,16 +153,18 @@ def w_plus(code: Array, generator: Generator) -> Array:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@jax.jit
 def start(code: Array, params: Tree, poses: Array | None = None) -> FitState:
-    """The state before the first step.
+    """The state before the first step: copies, since `run` takes its state's memory.
 
     Args:
       code: [rows, w_dim], one row for all layers or one for each.
       params: what is tuned of the generator, see `tuned_weights`.
-      poses: [N, 5] of the inputs' cameras, where some are to be fitted too.
+      poses: [N, 5] of the inputs' cameras, for plans that fit them too; None where there is one, which is not known.
     """
-    cameras = {} if poses is None else {"poses": poses}
-    return adam_loop.start({"code": code, "params": params, **cameras}, _adam(None))
+    poses = jnp.zeros((1, 5)) if poses is None else poses
+    copies = jax.tree.map(jnp.array, {"code": code, "params": params, "poses": poses})
+    return adam_loop.start(copies, _adam(None))
 
 
 @functools.partial(jax.jit, static_argnames=("loss_config", "inputs"), donate_argnames=("state",))
@@ -217,10 +220,10 @@ class _Fit(NamedTuple):
 
 class _Scene(NamedTuple):
     """What views are rendered from, and what their gradients are of: parameters of what renders planes, poses [N, 5] of
-    the inputs' cameras or None, planes [3, H, W, C], ws [num_ws, w_dim]."""
+    the inputs' cameras, planes [3, H, W, C], ws [num_ws, w_dim]."""
 
     heads: Tree
-    poses: Array | None
+    poses: Array
     planes: Array
     ws: Array
 
@@ -228,16 +231,15 @@ class _Scene(NamedTuple):
 def _loss_and_gradient(fit: _Fit, variables: Tree, step: Array, key: Array) -> tuple[tuple[Array, Array], Tree]:
     """One step's loss, and what the early stop watches; and the gradient of the loss by the variables."""
     noise_key, order_key = jax.random.split(key)
-    code, poses = variables["code"], variables.get("poses")
+    code, poses = variables["code"], variables["poses"]
     noise = fit.plan.noise[step] * fit.w_std * jax.random.normal(noise_key, code.shape)
     backbone, heads = _split(variables["params"])
     (planes, ws, penalty), backward = jax.vjp(functools.partial(_generate_planes, fit, noise), backbone, code)
     order = _random_order(order_key, fit)
     value, watched, gradient = _sum_over_views(fit, _Scene(heads, poses, planes, ws), order)
     d_backbone, d_code = backward((gradient.planes, gradient.ws, jnp.ones(())))
-    gradients = {"code": d_code, "params": {**gradient.heads, **d_backbone}}
-    if poses is not None:
-        gradients["poses"] = gradient.poses + value / fit.inputs * fit.plan.pose_pull * (poses - fit.plan.poses)
+    d_poses = gradient.poses + value / fit.inputs * fit.plan.pose_pull * (poses - fit.plan.poses)
+    gradients = {"code": d_code, "params": {**gradient.heads, **d_backbone}, "poses": d_poses}
     return (value + penalty, watched), gradients
 
 
@@ -272,12 +274,10 @@ def _sum_over_views(fit: _Fit, scene: _Scene, order: Array) -> tuple[Array, Arra
 
 def _view_loss(scene: _Scene, fit: _Fit, view: Views, place: Array) -> tuple[Array, Array]:
     """The loss of a view (no leading axes) at a place in a step's order, and what an early stop would watch of it."""
-    is_input = place < fit.inputs
-    if scene.poses is not None:
-        own = jnp.minimum(place, fit.inputs - 1)
-        camera = poses.to_camera(scene.poses[own], fit.generator.config)
-        view = view._replace(cameras=jnp.where(is_input & fit.plan.is_estimate[own], camera, view.cameras))
-    made = tuned_weights.merged(fit.generator, scene.heads).render(scene.planes, scene.ws, view.cameras)
+    is_input, own = place < fit.inputs, jnp.minimum(place, fit.inputs - 1)
+    posed = poses.to_camera(scene.poses[own], fit.generator.config)
+    camera = jnp.where(is_input & fit.plan.fitted[own], posed, view.cameras)
+    made = tuned_weights.merged(fit.generator, scene.heads).render(scene.planes, scene.ws, camera)
     terms = losses.terms(made["image"], view.images, fit.loss_config, view.weights, fit.network)
     value = terms.total(fit.loss_config)
     if view.distances is not None:

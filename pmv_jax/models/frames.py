@@ -72,7 +72,7 @@ def render_views(
         part = views[start : start + BATCH]
         batch = render(part)
         for image, distance, camera in zip(batch["image"], batch["ray_distance"], part, strict=True):
-            yield np.clip(image, -1, 1), np.asarray(_z_depth(distance, camera), np.float32)
+            yield np.clip(image, -1, 1), np.asarray(cameras.ray_distance_to_z_depth(distance, camera), np.float32)
     if progress:
         progress(len(views), len(views))
 
@@ -110,10 +110,6 @@ def normals(z_depth: np.ndarray, camera: np.ndarray) -> np.ndarray:
     down, right = np.gradient(points, axis=(0, 1))
     cross = np.cross(down, right)  # y down times x right: towards the camera, that is to negative z
     return cross / np.maximum(np.linalg.norm(cross, axis=-1, keepdims=True), 1e-12) * np.array([1.0, -1.0, -1.0])
-
-
-# Compiled whole; else each of their steps is compiled by itself, which takes seconds for what runs in microseconds.
-_z_depth = jax.jit(cameras.ray_distance_to_z_depth)
 
 
 @functools.partial(jax.jit, static_argnames="size")

@@ -8,7 +8,7 @@ import math
 import resource
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,13 @@ from pmv_jax.results import doubts, report
 YAWS = (-0.6, -0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45, 0.6)
 PITCHES = (-0.3, -0.15, 0.0, 0.15, 0.3)
 SWEEP_YAWS = YAWS[::2]
+SHEET = (*((yaw, 0.0) for yaw in SWEEP_YAWS), *((0.0, pitch) for pitch in PITCHES if pitch))
+GRID = tuple((yaw, pitch) for pitch in PITCHES for yaw in YAWS)
 ORBIT_FRAMES, ORBIT_FPS = 60, 24
 MESH_RESOLUTION = 128  # points of the grid along a side: a second's work
 REPORT_FACES = 20_000
 _SHEET_WIDTH = 1280
+Turned = dict[tuple[float, float], RenderedView]  # the head from other sides, by yaw and pitch
 # How far each pixel of input.png is photograph, where some of it was made up; and head, where a mask was given.
 WEIGHTS, MATTE = "weights.png", "matte.png"
 
@@ -81,14 +84,13 @@ def write_result(
     title: str = "Inversion",
     peak_memory: int | None = None,
 ) -> dict[str, Any]:
-    """Renders an inversion and writes every file of its result.
+    """Renders an inversion and writes every file of its result that its recipe asks for, pictures first.
 
     Args:
-      directory: existing and empty.
+      directory: existing, and empty but for what `write_first_look` left there.
       inversion: the inverted photographs.
-      photographs: what was inverted, at the generator's resolution: images, and weights and mattes where there are
-        any. What is not to be believed does not count. The files of the first are in the directory itself, those of
-        further ones in folders of their own.
+      photographs: what was inverted: images, and weights and mattes where there are any. The files of the first are
+        in the directory itself, those of further ones in folders of their own.
       progress: called with the number of views rendered so far and of all.
       title: of the report.
       peak_memory: bytes that the inversion took; None is the most that this process ever used.
@@ -99,24 +101,22 @@ def write_result(
     Raises:
       OSError: a file cannot be written.
     """
-    grid, orbit = grid_cameras(inversion), orbit_cameras(inversion)
-    own = inversion.cameras[: len(photographs)]
-    rendered = frames.render_views(inversion.render, np.concatenate([own, grid, orbit]), progress)
-    inputs = [
-        InputView(photograph, *next(rendered), camera) for photograph, camera in zip(photographs, own, strict=True)
-    ]
-    turned = [RenderedView(*next(rendered), camera) for camera in grid]
-    size = frames.shown_size(len(inputs[0].image))
-    video.write_video(directory / "orbit.mp4", [frames.scale(view, size) for view, _ in rendered], ORBIT_FPS)
-    for folder, view in zip(person.folders(directory), inputs, strict=False):
-        _write_pictures(folder, view)
-        _write_masks(folder, view.photograph.weights, view.photograph.matte)
-    images.save_image(directory / "views.png", _views_sheet(inputs, turned))
-    pseudo_views = _pseudo_views(inversion)
-    _write_pseudo_views(directory / "pseudo_views", pseudo_views)
-    mesh = _write_mesh(directory / "mesh.glb", inversion, turned)
+    outputs, own = inversion.config.outputs, inversion.cameras[: len(photographs)]
+    directions = (*SHEET, *(other for other in GRID if outputs.turntable and other not in SHEET))
+    around = _cameras(inversion, directions)
+    orbit = orbit_cameras(inversion) if outputs.video else np.zeros((0, 25), np.float32)
+    rendered = frames.render_views(inversion.render, np.concatenate([own, around, orbit]), progress)
+    inputs, turned = _write_look(directory, photographs, own, around, rendered)
+    others = zip(directions[len(SHEET) :], around[len(SHEET) :], strict=True)
+    turned |= {side: RenderedView(*next(rendered), camera) for side, camera in others}
+    shown = [frames.scale(view, frames.shown_size(len(view))) for view, _ in rendered]
+    if outputs.video:
+        video.write_video(directory / "orbit.mp4", shown, ORBIT_FPS)
+    _write_pseudo_views(directory / "pseudo_views", pseudo_views := _pseudo_views(inversion))
+    mesh = _write_mesh(directory / "mesh.glb", inversion, turned) if outputs.mesh else None
     inversion.save(directory / "inversion")
-    figures = measure(inversion, inputs, peak_memory, _at(turned))
+    figures = measure(inversion, inputs, peak_memory, turned)
+    yaws, pitches = (YAWS, PITCHES) if outputs.turntable else (SWEEP_YAWS, (0.0,))
     first, *others = inputs
     page = report.Report(
         title=title,
@@ -124,13 +124,13 @@ def write_result(
         reconstruction=first.reconstruction,
         depth=first.coloured_depth,
         normals=images.resize(frames.normals(first.depth, first.camera), first.image.shape[:2]),
-        others=[{"input": view.image, "reconstruction": view.reconstruction} for view in others],
-        turntable=report.Turntable(YAWS, PITCHES, [view.image for view in turned]),
+        turntable=report.Turntable(yaws, pitches, [turned[yaw, pitch].image for pitch in pitches for yaw in yaws]),
         pseudo_views=pseudo_views,
         mesh=None if mesh is None else decimate(mesh, REPORT_FACES),
         losses={stage.name: stage.losses for stage in inversion.stages},
         figures=figures,
         config=to_dict(inversion.config),
+        others=[{"input": view.image, "reconstruction": view.reconstruction} for view in others],
     )
     report.write_report(directory / "report.html", page)
     _write_json(directory / "config.json", page.config)
@@ -138,11 +138,50 @@ def write_result(
     return figures
 
 
-def _write_pictures(directory: Path, view: InputView) -> None:
-    images.save_image(directory / "input.png", view.image)
-    images.save_image(directory / "reconstruction.png", view.reconstruction)
-    images.save_image(directory / "depth.png", view.coloured_depth)
-    np.save(directory / "depth.npy", view.depth)
+def write_first_look(directory: Path, inversion: Inversion, photographs: Sequence[Photograph]) -> None:
+    """Writes the pictures of an inversion that is still going on; those of an earlier moment make way, each at once.
+
+    Args:
+      directory: existing.
+      inversion: as far as it has come.
+      photographs: see `write_result`.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    own, around = inversion.cameras[: len(photographs)], _cameras(inversion, SHEET)
+    rendered = frames.render_views(inversion.render, np.concatenate([own, around]))
+    _write_look(directory, photographs, own, around, rendered)
+
+
+def _write_look(
+    directory: Path,
+    photographs: Sequence[Photograph],
+    own: np.ndarray,
+    around: np.ndarray,
+    rendered: Iterator[tuple[np.ndarray, np.ndarray]],
+) -> tuple[list[InputView], Turned]:
+    """Takes from what is rendered the photographs' views, by their own cameras, and those of SHEET, by the first of the
+    cameras around the head; and writes their pictures, each at once."""
+    inputs = [
+        InputView(photograph, *next(rendered), camera) for photograph, camera in zip(photographs, own, strict=True)
+    ]
+    turned = {side: RenderedView(*next(rendered), camera) for side, camera in zip(SHEET, around, strict=False)}
+    for number, view in enumerate(inputs, 1):
+        folder = person.folder(directory, number)
+        pictures = {"input": view.image, "reconstruction": view.reconstruction, "depth": view.coloured_depth}
+        for name, picture in pictures.items():
+            _replace_image(folder / f"{name}.png", picture)
+        np.save(folder / "depth.npy", view.depth)
+        _write_masks(folder, view.photograph.weights, view.photograph.matte)
+    _replace_image(directory / "views.png", _views_sheet(inputs, turned))
+    return inputs, turned
+
+
+def _replace_image(path: Path, picture: np.ndarray) -> None:
+    unfinished = path.with_name(f".{path.name}")
+    images.save_image(unfinished, picture)
+    unfinished.replace(path)
 
 
 def _write_masks(directory: Path, weights: np.ndarray | None, matte: np.ndarray | None) -> None:
@@ -167,7 +206,7 @@ def measure(
     inversion: Inversion,
     inputs: Sequence[InputView],
     peak_memory: int | None = None,
-    turned: dict[tuple[float, float], np.ndarray] | None = None,
+    turned: Turned | None = None,
 ) -> dict[str, Any]:
     """The contents of `metrics.json`, as plain data. A figure that is not finite or not known is None.
 
@@ -177,9 +216,9 @@ def measure(
       inversion: for its recipe, stages and head limits.
       inputs: its input views.
       peak_memory: see `write_result`.
-      turned: pictures of `grid_cameras` by yaw and pitch, to look for the person in; None does not look.
+      turned: views to look for the person in; None does not look.
     """
-    sides = {} if turned is None else {yaw: turned[yaw, 0.0] for yaw in SWEEP_YAWS}
+    sides = {yaw: turned[yaw, 0.0].image for yaw in SWEEP_YAWS} if turned else {}
     limits = inversion.head_limits or (None,) * len(inputs)
     each = [_figures(view, limit, inversion.config, sides) for view, limit in zip(inputs, limits, strict=False)]
     several = {}
@@ -276,9 +315,9 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak  # bytes there, KiB elsewhere
 
 
-def grid_cameras(inversion: Inversion) -> np.ndarray:
-    """Cameras over all YAWS for each of PITCHES, [V, 25]."""
-    pitches, yaws = (angles.ravel() for angles in np.meshgrid(PITCHES, YAWS, indexing="ij"))
+def _cameras(inversion: Inversion, directions: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Cameras [V, 25] of so many pairs of yaw and pitch."""
+    yaws, pitches = np.array(directions).T
     return camera_paths.around_head(inversion.generator.config, yaws, pitches, focal=float(inversion.camera[16]))
 
 
@@ -287,10 +326,9 @@ def orbit_cameras(inversion: Inversion) -> np.ndarray:
     return camera_paths.orbit(inversion.generator.config, ORBIT_FRAMES, focal=float(inversion.camera[16]))
 
 
-def _views_sheet(inputs: Sequence[InputView], turned: list[RenderedView]) -> np.ndarray:
-    at = _at(turned)
-    yaws = [(f"yaw {yaw:+.2f}", at[yaw, 0.0]) for yaw in SWEEP_YAWS]
-    pitches = [(f"pitch {pitch:+.2f}", at[0.0, pitch]) for pitch in PITCHES]
+def _views_sheet(inputs: Sequence[InputView], turned: Turned) -> np.ndarray:
+    yaws = [(f"yaw {yaw:+.2f}", turned[yaw, 0.0].image) for yaw in SWEEP_YAWS]
+    pitches = [(f"pitch {pitch:+.2f}", turned[0.0, pitch].image) for pitch in PITCHES]
     names = ("input", "reconstruction", "depth (near is bright)")
     pictures = [(view.image, view.reconstruction, view.coloured_depth) for view in inputs]
     if len(inputs) == 1:
@@ -301,17 +339,10 @@ def _views_sheet(inputs: Sequence[InputView], turned: list[RenderedView]) -> np.
     return images.contact_sheet([*top, yaws, pitches], _SHEET_WIDTH)
 
 
-def _at(turned: list[RenderedView]) -> dict[tuple[float, float], np.ndarray]:
-    """Pictures of the views of `grid_cameras` by yaw and pitch."""
-    directions = [(yaw, pitch) for pitch in PITCHES for yaw in YAWS]
-    return {direction: view.image for direction, view in zip(directions, turned, strict=True)}
-
-
-def _write_mesh(path: Path, inversion: Inversion, turned: list[RenderedView]) -> Mesh | None:
+def _write_mesh(path: Path, inversion: Inversion, turned: Turned) -> Mesh | None:
     """The head's mesh, coloured by the views at the grid's middle and ends; None, with a warning, without a surface."""
-    middle, front = len(PITCHES) // 2, len(YAWS) // 2
-    row = turned[middle * len(YAWS) : (middle + 1) * len(YAWS)]
-    views = [row[front], *row[::2], turned[front], turned[-1 - front]]
+    sides = (0.0, 0.0), *((yaw, 0.0) for yaw in SWEEP_YAWS), (0.0, PITCHES[0]), (0.0, PITCHES[-1])
+    views = [turned[side] for side in sides]
     look_up = extraction.field(inversion.generator, inversion.planes)
     try:
         box_size = inversion.generator.config.rendering.box_size

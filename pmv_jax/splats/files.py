@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from pmv_jax.errors import InputError
 from pmv_jax.splats.gaussians import Splats
 
 _PROPERTIES = [
@@ -45,3 +46,42 @@ def write_ply(path: Path, splats: Splats) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def read_ply(path: Path) -> Splats:
+    """Reads what `write_ply` or other programs wrote. View-dependent colour is left out, colours are clipped to [0, 1],
+    and what has no size or no opacity is not kept.
+
+    Raises:
+      InputError: there is no such file, or it is none of splats in this form.
+    """
+    try:
+        header, separator, body = path.read_bytes().partition(b"end_header\n")
+    except OSError as error:
+        raise InputError(f"splats {path}: {error.strerror or error}; give a .ply of python -m pmv_jax.splat") from error
+    lines = [line.split() for line in header.decode("latin-1").splitlines()]
+    names = [words[2] for words in lines if words[:2] == ["property", "float"]]
+    counts = [words[2] for words in lines if words[:2] == ["element", "vertex"]]
+    plain = ["format", "binary_little_endian", "1.0"] in lines and len(lines) == 3 + len(names)
+    if not separator or not plain or len(counts) != 1 or not {"x", "f_dc_0", "opacity", "rot_3"} <= {*names}:
+        raise InputError(f"splats {path}: is no .ply of Gaussian splats; give one of python -m pmv_jax.splat")
+    if len(body) != 4 * int(counts[0]) * len(names) or not body:
+        raise InputError(f"splats {path}: is cut short, or empty; write it anew")
+    values = np.frombuffer(body, "<f4").reshape(-1, len(names)).astype(np.float64)
+
+    def columns(*wanted: str) -> np.ndarray:
+        return values[:, [names.index(name) for name in wanted]]
+
+    scales = np.exp(columns("scale_0", "scale_1", "scale_2"))
+    opacities = 1 / (1 + np.exp(-columns("opacity")[:, 0]))
+    turns = columns("rot_1", "rot_2", "rot_3", "rot_0")
+    kept = np.isfinite(values).all(1) & (np.abs(turns).sum(1) > 0) & (opacities > 0)
+    if not kept.any():
+        raise InputError(f"splats {path}: none of its {len(values)} splats can be seen; write it anew")
+    return Splats(
+        positions=columns("x", "y", "z")[kept] @ _TURN,
+        axes=_TURN @ Rotation.from_quat(turns[kept]).as_matrix(),
+        scales=scales[kept],
+        opacities=opacities[kept],
+        colours=np.clip(_SH_0 * columns("f_dc_0", "f_dc_1", "f_dc_2")[kept] + 0.5, 0, 1),
+    )

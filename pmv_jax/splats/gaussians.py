@@ -35,6 +35,12 @@ class Splats:
     opacities: np.ndarray
     colours: np.ndarray
 
+    @property
+    def covariances(self) -> np.ndarray:
+        """[N, 3, 3] in square world units."""
+        spread = self.axes * self.scales[:, None, :]
+        return spread @ spread.transpose(0, 2, 1)
+
 
 def contributions(splats: Splats, camera: np.ndarray, size: int, samples: int = 1) -> sparse.csr_array:
     """The share of each splat in each pixel: `contributions(...) @ splats.colours` is the picture, over black.

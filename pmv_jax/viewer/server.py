@@ -30,25 +30,42 @@ def serve(shown: list[Subject], host: str, port: int) -> Iterator[tuple[viser.Vi
       host: address to listen at.
       port: a free one.
     """
+    camera = shown[0].camera
+    middle = viewer_cameras.looked_at(camera, shown[0].head.generator.config.camera_pivot)
+    with running(host, port, camera, middle) as server:
+        renderer = Renderer(shown, LatestRequests())
+        try:
+            server.on_client_connect(renderer.enter)
+            server.on_client_disconnect(renderer.leave)
+            yield server, renderer
+        finally:
+            renderer.stop()
+
+
+@contextlib.contextmanager
+def running(host: str, port: int, camera: np.ndarray, middle: np.ndarray) -> Iterator[viser.ViserServer]:
+    """Runs a server without anything to see, for as long as the context lasts.
+
+    Args:
+      host: address to listen at.
+      port: a free one.
+      camera: [25], from where windows look at first.
+      middle: [3], the point in the world that they turn around.
+    """
     with contextlib.redirect_stdout(io.StringIO()):  # its banner gives addresses that are not always right
         server = viser.ViserServer(host, port, label="pmv_jax", verbose=False)
-    server.scene.set_up_direction("+y")
-    server.gui.main_panel.dock_right()
-    # No share button: it would open a tunnel through a public server.
-    server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False)
-    first = shown[0]
-    camera = viewer_cameras.to_viewer(first.camera, 1.0)
-    server.initial_camera.position = camera.position
-    server.initial_camera.look_at = viewer_cameras.looked_at(first.camera, first.head.generator.config.camera_pivot)
-    server.initial_camera.up = -first.camera[1:12:4].astype(np.float64)
-    server.initial_camera.fov = camera.fov
-    renderer = Renderer(shown, LatestRequests())
     try:
-        server.on_client_connect(renderer.enter)
-        server.on_client_disconnect(renderer.leave)
-        yield server, renderer
+        server.scene.set_up_direction("+y")
+        server.gui.main_panel.dock_right()
+        # No share button: it would open a tunnel through a public server.
+        server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False)
+        first = viewer_cameras.to_viewer(camera, 1.0)
+        server.initial_camera.position = first.position
+        server.initial_camera.look_at = middle
+        server.initial_camera.up = -camera[1:12:4].astype(np.float64)
+        server.initial_camera.fov = first.fov
+        yield server
     finally:
-        renderer.stop()
         with contextlib.redirect_stdout(io.StringIO()):
             server.stop()
 

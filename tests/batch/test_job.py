@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pmv_jax import images
 from pmv_jax.batch import job, memory
 from pmv_jax.batch import slots as batch
 from pmv_jax.cameras import look_at
@@ -23,7 +24,8 @@ from pmv_jax.config import InversionConfig, override
 from pmv_jax.errors import InputError
 from pmv_jax.inputs import manifest
 from pmv_jax.inversion import image_run as running
-from pmv_jax.inversion import outline
+from pmv_jax.inversion import outline, pipeline
+from pmv_jax.inversion.stage import Photograph
 from pmv_jax.results import remote as storage
 from pmv_jax.viewer import ports
 from tests import small_inversion
@@ -59,9 +61,9 @@ def good(index: int, **options: object) -> dict:
 
 def run(studio: Path, out: str, lines: list[dict], config: InversionConfig = RECIPE, **options: object) -> int:
     (studio / f"{out}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    images = manifest.read(str(studio / f"{out}.jsonl"))
+    entries = manifest.read(str(studio / f"{out}.jsonl"))
     options = job.Options(**{"batch": 2, "writers": 0, **options})
-    return job.run(images, str(studio / out), studio / "generator", config, options)
+    return job.run(entries, str(studio / out), studio / "generator", config, options)
 
 
 @pytest.fixture
@@ -130,6 +132,25 @@ def test_images_with_and_without_a_mask_share_a_batch(studio, whole, monkeypatch
     assert run(studio, "masked", [good(0, mask="mask.png"), good(1)]) == 0
     both = contents(studio / "masked")
     assert both["1/final.npy"] == whole["1/final.npy"] and both["0/final.npy"] != whole["0/final.npy"]
+
+
+@pytest.mark.slow
+def test_lines_of_a_person_are_one_head_beside_others(studio, whole):
+    """Whose result is that of the same photographs alone."""
+    others = [good(index, person="anna") for index in (3, 4)]
+    assert run(studio, "people", [others[0], good(1), others[1]]) == 0
+    found = contents(studio / "people")
+    assert names(studio / "people") == {"anna", "1"}
+    assert found["1/final.npy"] == whole["1/final.npy"]
+    figures = json.loads((studio / "people" / "anna" / "metrics.json").read_text())
+    assert len(figures["photographs"]) == 2
+    given = [
+        Photograph(images.load_image(studio / f"{index}.png", small_inversion.SIZE), np.float32(CAMERA))
+        for index in (3, 4)
+    ]
+    alone = pipeline.invert_photographs(given, small_inversion.generator(), RECIPE)
+    final = np.load(studio / "people" / "anna" / "final.npy")
+    np.testing.assert_allclose(final, alone.render(alone.camera[None])["image"][0], atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:.*once more")

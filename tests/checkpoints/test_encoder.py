@@ -1,5 +1,7 @@
 """Encoders in a generator's directory."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from pmv_jax.checkpoints.encoder import load_encoder, save_encoder
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.errors import InputError
 from pmv_jax.models import encoder
-from tests.small_inversion import CONFIG as GENERATOR
+from tests import shipped, small_inversion
+
+GENERATOR = small_inversion.generator()
 
 CONFIG = EncoderConfig(
     resolution=32, widths=(4, 4, 4, 4, 4), blocks=(0, 0, 0, 0, 0), hidden_features=4, code_dim=8, code_space="z"
@@ -18,7 +22,7 @@ CONFIG = EncoderConfig(
 @pytest.fixture
 def saved(tmp_path):
     new = encoder.initialise(CONFIG, jax.random.key(0))
-    save_encoder(tmp_path / "encoder", new, {"made_by": "a test"})
+    save_encoder(tmp_path / "encoder", new, GENERATOR, {"made_by": "a test"})
     return tmp_path, new
 
 
@@ -37,11 +41,32 @@ def test_a_generator_may_have_none(tmp_path):
     assert load_encoder(tmp_path, GENERATOR) is None
 
 
-def test_the_encoder_of_another_generator_is_refused(tmp_path):
-    other = EncoderConfig(resolution=32, widths=(4, 4, 4, 4, 4), blocks=(0, 0, 0, 0, 0), hidden_features=4, code_dim=9)
-    save_encoder(tmp_path / "encoder", encoder.initialise(other, jax.random.key(0)), {})
-    with pytest.raises(InputError, match="codes of 9 numbers, this generator's have 8: .* another one"):
-        load_encoder(tmp_path, GENERATOR)
+@pytest.mark.parametrize(
+    ("change", "z_is_told", "w_is_told"),
+    [
+        ({}, True, True),
+        ({"params": jax.tree.map(lambda x: x + 1, GENERATOR.params)}, True, False),
+        ({"z_dim": 9}, False, False),
+        ({"camera_focal": 2.0}, False, False),
+    ],
+)
+def test_the_encoder_of_another_generator_is_refused(change, z_is_told, w_is_told, tmp_path):
+    """Where it tells z, retrained weights make no other generator of it."""
+    family = {name: value for name, value in change.items() if name != "params"}
+    other = GENERATOR.with_params(change.get("params", GENERATOR.params))
+    other = other.replace(config=dataclasses.replace(other.config, **family))
+    for space, told in (("z", z_is_told), ("w", w_is_told)):
+        new = encoder.initialise(dataclasses.replace(CONFIG, code_space=space), jax.random.key(0))
+        save_encoder(tmp_path / space / "encoder", new, GENERATOR, {})
+        if told:
+            assert load_encoder(tmp_path / space, other).config == new.config
+        else:
+            with pytest.raises(InputError, match="encoder: is the encoder of another generator; remove it, or train"):
+                load_encoder(tmp_path / space, other)
+
+
+def test_the_encoder_that_ships_is_the_shipped_generators():
+    assert load_encoder(shipped.DIRECTORY, shipped.generator()) is not None
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"config": {"widths": 3}}', '{"config": {"resolution": -1}}', "[1]"])

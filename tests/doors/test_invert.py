@@ -3,18 +3,25 @@
 import json
 import os
 import resource
+import shutil
 import signal
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from pmv_jax.cameras import look_at
+from pmv_jax.checkpoints.encoder import save_encoder
 from pmv_jax.checkpoints.orbax import save_generator
 from pmv_jax.commandline.progress import ProgressBars
 from pmv_jax.commands.invert import main
+from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.faces import detection
+from pmv_jax.inversion.result import load_inversion
+from pmv_jax.models.encoder import initialise
+from pmv_jax.viewer.subject import load_subject
 from tests import command, small_inversion
 
 
@@ -54,7 +61,11 @@ def folder(tmp_path):
         ("--imag good.png", "'imag'. Did you mean: image"),
         ("--image good.png more.png", "unexpected argument 'more.png'"),
         ("--image none.png", "none.png: no such file"),
-        ("--image .", "directory"),
+        ("--image taken", "taken: is a directory that holds no picture"),
+        ("--image good.png --image none.png", "none.png: no such file"),
+        ("--image good.png --image good.png --camera good.npy", "--camera is given 1 times for 2 pictures"),
+        ("--image good.png --mask good.png --mask good.png", "--mask is given 2 times for 1 pictures"),
+        ("--image good.png --image good.png --face 2", "--face is for one --image"),
         ("--image empty.png", "empty.png: is empty"),
         ("--image text.png", "text.png: is not a PNG, JPEG, WebP"),
         ("--image cut.png", "cut.png: cannot be decoded"),
@@ -204,11 +215,32 @@ def test_interrupted_and_resumed_run_gives_the_same_bytes(studio, monkeypatch):
     assert done.returncode == 75 and done.stderr.splitlines()[-1].startswith("error: interrupted")
     state = studio / "second.partial" / "state"
     assert (state / "latent").is_dir() and not (studio / "second").exists()
+    look = Image.open(studio / "second.partial" / "result" / "reconstruction.png")  # as the latent stage left it
+    assert not np.array_equal(np.asarray(look), np.asarray(Image.open(studio / "first" / "reconstruction.png")))
 
     resumed = short_invert(studio, "second", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert contents(studio / "second") == contents(studio / "first")
     assert not (studio / "second.partial").exists()
+
+
+def test_an_instant_result_is_pictures_from_what_the_encoder_sees(studio):
+    """No camera is searched for, and nothing made that takes longer than the pictures."""
+    seeing = EncoderConfig(
+        resolution=32, widths=(4,) * 5, blocks=(0,) * 5, hidden_features=4, code_dim=8, code_space="z"
+    )
+    shutil.copytree(studio / "generator", studio / "seeing")
+    first = initialise(seeing, jax.random.key(0))
+    save_encoder(studio / "seeing" / "encoder", first, small_inversion.generator(), provenance={})
+    settings = ("latent.steps=2", "tuning.steps=2", "loss.perceptual=none", "pseudo_views.count=3")
+    done = invert(
+        studio, "--image", "me.png", "--noalign", "--generator", "seeing", "--config", "instant", "--out", "instant",
+        *(text for setting in settings for text in ("--set", setting)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (studio / "instant").iterdir()} == set(FILES.split()) - {"orbit.mp4"}
+    figures = json.loads((studio / "instant" / "metrics.json").read_text())
+    assert [stage["name"] for stage in figures["stages"]] == ["latent", "tuning"]
 
 
 def test_full_disk_is_one_line_and_leaves_no_result(studio):
@@ -221,3 +253,28 @@ def test_full_disk_is_one_line_and_leaves_no_result(studio):
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert not (studio / "third").exists()
+
+
+@pytest.mark.slow
+def test_several_photographs_from_a_folder_make_one_result(studio):
+    """And their head can be evaluated and shown as that of one."""
+    folder = studio / "anna"
+    folder.mkdir()
+    y, x = np.mgrid[0:80, 0:80] / 80
+    for index in range(2):
+        pixels = 127 + 120 * np.sin(np.stack([(6 + index) * x, 5 * y, (4 - index) * x * y], -1))
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.png")
+        np.save(studio / f"{index}.npy", np.asarray(look_at(0.3 - 0.6 * index, 0.0)))
+    overrides = [text for setting in SHORT for text in ("--set", setting)]
+    known = ["--camera", "0.npy", "--camera", "1.npy", "--generator", "generator", *overrides]
+    done = invert(studio, "--image", "anna", *known, "--out", "both")
+    assert done.returncode == 0, done.stderr
+    both = studio / "both"
+    assert {"input.png", "reconstruction.png", "depth.npy"} <= {path.name for path in (both / "photograph_2").iterdir()}
+    for place, picture in ((both, "0.png"), (both / "photograph_2", "1.png")):
+        small = Image.open(folder / picture).resize((32, 32), Image.Resampling.BOX)
+        assert np.abs(np.asarray(small, float) - np.asarray(Image.open(place / "input.png"), float)).mean() < 10
+    figures = json.loads((both / "metrics.json").read_text())
+    assert len(figures["photographs"]) == 2 and figures["photographs"][0]["psnr"] == figures["psnr"]
+    np.testing.assert_allclose(load_inversion(both).cameras, [look_at(0.3, 0.0), look_at(-0.3, 0.0)], atol=1e-6)
+    assert load_subject(both).photograph is not None

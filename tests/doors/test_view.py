@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import viser
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from pmv_jax import images
 from pmv_jax.cameras import files as camera_files
@@ -20,11 +22,13 @@ from pmv_jax.commands.view import main
 from pmv_jax.errors import InputError
 from pmv_jax.inversion.result import load_inversion
 from pmv_jax.meshes import files as mesh_files
+from pmv_jax.splats.gaussians import Splats
 from pmv_jax.viewer import camera as viewer_cameras
 from pmv_jax.viewer import ports
 from pmv_jax.viewer.camera import ViewerCamera
 from pmv_jax.viewer.head import Head, letterbox, picture
 from pmv_jax.viewer.server import serve
+from pmv_jax.viewer.splats import serve_splats
 from pmv_jax.viewer.subject import load_subject
 from tests import command, small_inversion
 from tests.results.test_report import BROWSER, DRIVER, FLAGS, tetrahedron
@@ -88,6 +92,9 @@ def start(cwd: Path, arguments: str) -> subprocess.Popen:
         ("--inversion head --host nowhere.invalid", "--host nowhere.invalid: cannot be listened at"),
         ("--inversion head --directions none.json", "--directions none.json: no such file"),
         ("--inversion head --inversion nothing", "nothing: no inversion here"),
+        ("--splat none.ply", "splats none.ply: No such file"),
+        ("--splat head/mesh.glb", "head/mesh.glb: is no .ply of Gaussian splats"),
+        ("--splat head.ply --inversion head", "--splat and --inversion exclude each other"),
     ],
 )
 def test_bad_input_is_one_line(result, arguments, message):
@@ -111,6 +118,25 @@ def test_command_says_where_it_is_and_takes_another_port(result):
     process.terminate()
     out, error = process.communicate(timeout=120)
     assert (process.returncode, out, error) == (0, "", f"warning: port {port} is in use; taking {found}\n")
+
+
+def test_splats_are_served_as_they_are(monkeypatch):
+    """Enlarged, as viser takes them, which checks their shapes; windows look at the face from the front."""
+    random, taken = np.random.default_rng(0), []
+    draw = lambda *shape: random.uniform(0.1, 0.9, shape)  # noqa: E731
+    given = Splats(draw(5, 3), Rotation.random(5, random_state=0).as_matrix(), 0.01 * draw(5, 3), draw(5), draw(5, 3))
+    add = viser.SceneApi.add_gaussian_splats
+    monkeypatch.setattr(viser.SceneApi, "add_gaussian_splats", lambda *a, **k: (taken.append(k), add(*a, **k)))
+    with serve_splats(given, "127.0.0.1", ports.free_port("127.0.0.1", 18095)) as server:
+        (sent,) = taken
+        middle = 10 * np.median(given.positions, axis=0)
+        np.testing.assert_allclose(server.initial_camera.position - middle, [0, 0, 27], atol=1e-3)
+        np.testing.assert_allclose(server.initial_camera.look_at, middle)
+    np.testing.assert_allclose(sent["centers"], 10 * given.positions, rtol=1e-6)
+    np.testing.assert_array_equal(sent["opacities"][:, 0], np.float32(given.opacities))
+    along = np.einsum("nji,njk,nki->ni", given.axes, sent["covariances"], given.axes)
+    np.testing.assert_allclose(along, 100 * given.scales**2, rtol=1e-4)
+    assert np.abs(np.float16(sent["covariances"]) - sent["covariances"]).max() < 1e-3 * sent["covariances"].max()
 
 
 def test_rendering_ends_with_the_server(result):

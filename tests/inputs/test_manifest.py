@@ -152,6 +152,44 @@ def test_what_is_no_manifest_is_refused(tmp_path, name, text, problem):
         manifest.read(str(tmp_path / name))
 
 
+def test_lines_of_a_person_are_one_entry(tmp_path):
+    """In all forms; wherever they stand, with the settings of all, and called as the person."""
+    forms = {
+        "x.txt": "a.png\tperson=Anna B.\nc.png\nb.png\tb.npy\tperson=Anna B.\tseed=3\n",
+        "x.csv": "image,person,camera,seed\na.png,Anna B.,,\nc.png,,,\nb.png,Anna B.,b.npy,3\n",
+        "x.jsonl": '{"image": "a.png", "person": "Anna B."}\n{"image": "c.png"}\n'
+        '{"image": "b.png", "person": "Anna B.", "camera": "b.npy", "seed": 3}\n',
+    }
+    second = manifest.Entry(f"{tmp_path}/b.png", f"{tmp_path}/b.npy", settings=("seed=3",))
+    anna = manifest.Entry(f"{tmp_path}/a.png", settings=("seed=3",), others=(second,))
+    for name, text in forms.items():
+        images = manifest.read(write(tmp_path, name, text))
+        assert images.names == ["Anna B", "c"] and list(images) == [anna, manifest.Entry(f"{tmp_path}/c.png")]
+
+
+def test_a_persons_name_is_as_unique_as_an_images(tmp_path):
+    lines = [{"image": f"{i}.png", "person": "a"} for i in range(2)] + [{"image": "a.png"}, {"image": "7.png"}]
+    numbered = [*lines, {"image": "x.png", "person": 7}]
+    images = manifest.read(write(tmp_path, "x.jsonl", "\n".join(map(json.dumps, numbered))))
+    assert [name[:2] for name in images.names] == ["a-", "a-", "7-", "7-"] and len({*images.names}) == 4
+    assert images[0].image.endswith("0.png") and images[0].others[0].image.endswith("1.png")
+
+
+def test_settings_of_a_person_that_contradict_each_other_are_refused(tmp_path):
+    lines = [{"image": f"{i}.png", "person": "Bo", "seed": i} for i in range(2)]
+    path = write(tmp_path, "x.jsonl", "\n".join(map(json.dumps, lines)))
+    with pytest.raises(InputError, match="x.jsonl: person 'Bo' has seed=0 and seed=1; .* one recipe"):
+        manifest.read(path)
+
+
+def test_what_is_wrong_with_one_line_of_a_person_is_said_when_it_is_read(tmp_path):
+    lines = ['{"image": "a.png", "person": "Bo"}', '{"person": "Bo"}', '{"image": "c.png"}']
+    images = manifest.read(write(tmp_path, "x.jsonl", "\n".join(lines)))
+    assert images.names == ["Bo", "c"] and images[1].image.endswith("c.png")
+    with pytest.raises(InputError, match="entry 'Bo': has no image"):
+        images[0]
+
+
 def test_a_folder_is_answered_with_a_pattern(tmp_path):
     with pytest.raises(InputError, match=r"is a directory; give a pattern: '.*/\*.png'"):
         manifest.read(str(tmp_path))

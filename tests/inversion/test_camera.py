@@ -13,6 +13,7 @@ from pmv_jax.cameras.files import find_problem
 from pmv_jax.config import CameraSearchConfig, InversionConfig, override
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.inversion import camera as camera_search
+from pmv_jax.inversion import latent
 from pmv_jax.inversion.pipeline import invert, search_camera
 from pmv_jax.models import encoder as encoders
 from pmv_jax.models.encoder import POSE_UNITS, Encoder
@@ -29,7 +30,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def image(generator):
-    return camera_search.average_head(generator, cameras.look_at(0.1, 0.0))
+    return latent.average_head(generator, cameras.look_at(0.1, 0.0))["image"]
 
 
 def recipe(**settings) -> InversionConfig:

@@ -84,6 +84,51 @@ def test_pixels_that_are_not_believed_have_no_part_in_anything():
         invert(weights=np.ones((SIZE, SIZE, 1)))
 
 
+@functools.cache
+def together() -> Inversion:
+    """Of three photographs, the second with a matte, the third without a camera."""
+    matte = np.zeros((SIZE, SIZE), np.float32)
+    matte[8:, 8:24] = 1
+    given = (
+        Photograph(picture(), CAMERA),
+        Photograph(picture(1), look_at(-0.4, 0.0), matte=matte),
+        Photograph(picture(2), guess=look_at(0.5, -0.1)),
+    )
+    recipe = override(RECIPE, [*small_inversion.SMALL_SEARCH, "latent.camera_rate=0.01"])
+    return pipeline.invert_photographs(given, generator(), recipe)
+
+
+def test_several_photographs_make_one_head(tmp_path):
+    ours = together()
+    names = ["camera_refinement_3", "latent", "tuning", "joint"]
+    assert [stage.name for stage in ours.stages] == names
+    assert ours.cameras.shape == (3, 25) and len(ours.head_limits) == 3 and ours.head_limits[0] is None
+    np.testing.assert_array_equal(ours.cameras[:2], [CAMERA, look_at(-0.4, 0.0)])  # what was given stays
+    moved = np.abs(ours.cameras[2] - look_at(0.5, -0.1)).max()
+    assert 1e-4 < moved < 0.5
+    assert ours.pseudo_views.distances.shape[0] == 3 + RECIPE.pseudo_views.count
+    # The second photograph has a say: alone, the first makes another head.
+    assert np.abs(ours.ws - inversion().ws).max() > 1e-3
+    ours.save(tmp_path / "saved")
+    again = load_inversion(tmp_path / "saved")
+    np.testing.assert_array_equal(again.cameras, ours.cameras)
+    np.testing.assert_array_equal(again.camera, CAMERA)
+    assert inversion().cameras.shape == (1, 25)
+
+
+def test_the_same_photograph_twice_is_fitted_as_once():
+    """Mean losses, so the same steps as of one, but for rounding."""
+    recipe = override(RECIPE, ["joint.steps=0", "latent.camera_rate=0"])
+    twice = pipeline.invert_photographs([Photograph(picture(), CAMERA)] * 2, generator(), recipe)
+    for stage, expected in zip(twice.stages, invert(recipe).stages, strict=True):
+        np.testing.assert_allclose(stage.losses, expected.losses, rtol=1e-3)
+
+
+def test_no_photograph_is_refused():
+    with pytest.raises(InputError, match="photographs: there is none"):
+        pipeline.invert_photographs([], generator(), RECIPE)
+
+
 def test_the_generator_given_is_left_alone():
     before = jax.tree.map(np.array, generator().variables)
     tuned = invert().generator
@@ -196,7 +241,8 @@ def test_what_to_try_after_a_loss_that_is_not_finite_exists():
 
 
 def test_the_program_is_traced_once_for_all_stages(monkeypatch):
-    """Latent code, tuning and joint tuning: one program, whatever their lengths."""
+    """Latent code, tuning and joint tuning, of a camera that is fitted too or given, with pseudo-views or without: one
+    program, whatever their lengths."""
     run, traces = adam_loop.run, []
 
     def counted(*arguments):
@@ -205,8 +251,21 @@ def test_the_program_is_traced_once_for_all_stages(monkeypatch):
 
     monkeypatch.setattr(adam_loop, "run", chex.assert_max_traces(counted, n=1))
     recipe = dataclasses.replace(RECIPE, loss=LossConfig(perceptual="none", perceptual_weight=0.123))  # a fresh program
-    invert(recipe)
+    invert(override(recipe, small_inversion.SMALL_SEARCH), camera=None)
+    invert(override(recipe, ["joint.steps=0"]))
     assert len(traces) == 1
+
+
+def test_the_head_can_be_looked_at_after_every_stage_but_the_last():
+    looks = []
+    ours = invert(look=looks.append)
+    assert len(looks) == 2  # after the latent code, and after the tuning
+    start, tuned = (np.asarray(look.ws) for look in looks)
+    np.testing.assert_array_equal(start, ours.ws)
+    np.testing.assert_array_equal(tuned, ours.ws)
+    chex.assert_trees_all_equal(looks[0].generator.variables, generator().variables)
+    assert all(np.isfinite(look.render(look.camera[None])["image"]).all() for look in looks)  # no memory was taken
+    assert looks[1].generator.fingerprint() not in (generator().fingerprint(), ours.generator.fingerprint())
 
 
 def test_stages_without_steps_are_left_out():

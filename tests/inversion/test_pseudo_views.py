@@ -62,6 +62,55 @@ def test_pseudo_view_cameras_of_the_paper():
     np.testing.assert_allclose(ours, theirs, atol=5e-3)
 
 
+def test_of_two_photographs_each_point_comes_from_the_one_that_sees_it_from_the_most_similar_direction():
+    """Against each photograph alone: red from the left, green from the right, both of the tiny generator's surface."""
+    config = PseudoViewConfig(count=6, yaw_range=0.9, erode=0.0, blur=0.0)
+    size, sides = TINY.image_resolution, look_at([-0.6, 0.6], 0.0)
+    known = jnp.ones((size, size))
+    red, green = (jnp.zeros((size, size, 3)).at[..., channel].set(1.0) for channel in (0, 1))
+    left, right = (Photograph(image, side, weights=known) for image, side in zip((red, green), sides, strict=True))
+    one, other, both = (
+        pseudo_views.make(generator(), generator(), a_code(3), seen, config=config)
+        for seen in ((left,), (right,), (left, right))
+    )
+    assert both.distances.shape[0] == 2 + 6 and one.distances.shape[0] == 1 + 6
+    np.testing.assert_allclose(both.visibility, np.maximum(one.visibility, other.visibility), atol=1e-5)
+    by_left, by_right = one.visibility > 0.99, other.visibility > 0.99
+    hidden_from_left = (one.visibility < 1e-6) & by_right
+    hidden_from_right = (other.visibility < 1e-6) & by_left
+    assert hidden_from_left.sum() > 20 and hidden_from_right.sum() > 20
+    np.testing.assert_allclose(both.warp[hidden_from_left], np.tile([0, 1, 0], (hidden_from_left.sum(), 1)), atol=1e-3)
+    np.testing.assert_allclose(
+        both.warp[hidden_from_right], np.tile([1, 0, 0], (hidden_from_right.sum(), 1)), atol=1e-3
+    )
+    # Where both see a point: the nearer direction, and the mean in the middle between them.
+    place = jax.vmap(lambda distance, view: cameras.ray_distance_to_z_depth(distance, view))
+    depths = place(both.distances[2:], both.cameras)
+    finer = jax.vmap(lambda z: jax.image.resize(z, (size, size), "bilinear"))(depths)
+    angles = np.stack(
+        [pseudo_views.angles_between(z, view, sides) for z, view in zip(finer, both.cameras, strict=True)]
+    )
+    clear = by_left & by_right & (np.abs(angles[:, 0] ** 2 - angles[:, 1] ** 2) > 0.2)
+    nearer_left = angles[:, 0] < angles[:, 1]
+    assert (clear & nearer_left).any() and (clear & ~nearer_left).any()
+    share_of_left = np.asarray(both.warp)[..., 0]
+    assert (share_of_left[clear] > 0.5).tolist() == nearer_left[clear].tolist()
+    np.testing.assert_allclose(np.asarray(both.warp).sum(-1)[by_left | by_right], 1.0, atol=1e-3)
+
+
+def test_the_angle_between_lines_of_sight():
+    """Of a plane before two cameras, in closed form; and of a camera with itself none."""
+    camera, other = look_at([0.0, 0.5], 0.0)
+    z_depth = jnp.full((9, 9), 2.7)  # through the pivot
+    own, turned = pseudo_views.angles_between(z_depth, camera, jnp.stack([camera, other]))
+    np.testing.assert_allclose(own, 0, atol=1e-3)
+    assert turned[4, 4] == pytest.approx(0.5, abs=1e-3)
+    origin, place = (np.asarray(cameras.split(x)[0][:3, 3]) for x in (camera, other))
+    point = origin + 2.7 * np.asarray(cameras.unproject(camera, cameras.pixel_centres(9)[2, 7][None]))[0]
+    a, b = point - origin, point - place
+    assert turned[2, 7] == pytest.approx(np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)), abs=1e-4)
+
+
 def test_fill_says_whose_the_hidden_parts_are():
     # Tuning has changed the colours, not the geometry.
     params = jax.tree.map(lambda x: x, generator().params)

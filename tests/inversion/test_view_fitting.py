@@ -68,7 +68,7 @@ def test_the_poses_of_estimated_cameras_are_fitted_and_no_others(inputs):
     value, expected = jax.jit(whole)(start)
     expected += value / inputs * 2 * 0.5 * start  # the pull towards half of it
     plan = PLAN.replace(
-        camera_rate=PLAN.camera_rate.at[:3].set(0.01), poses=0.5 * start, is_estimate=estimated,
+        camera_rate=PLAN.camera_rate.at[:3].set(0.01), poses=0.5 * start, fitted=estimated,
         pose_pull=jnp.float32(2), extra_views=jnp.int32(4 - inputs),
     )  # fmt: skip
     state, losses = fit(code, views, 1, plan=plan, poses=start, inputs=inputs)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pmv_jax import cameras
 from pmv_jax.cameras import paths as camera_paths
-from pmv_jax.config import GeneratorConfig, InversionConfig, to_dict
+from pmv_jax.config import GeneratorConfig, InversionConfig, override, to_dict
 from pmv_jax.inversion.stage import Photograph
 from pmv_jax.meshes import extraction
 from pmv_jax.meshes.colouring import RenderedView
@@ -33,10 +33,14 @@ class FakeInversion:
         self.ws, self.planes = np.zeros((6, 8)), None
         self.batches: list[int] = []
         self.cameras = np.asarray(cameras.look_at([YAW, -0.3], [PITCH, 0.1]))
-        self.camera, self.head_limits, self.pseudo_views = self.cameras[0], (), None
+        self.head_limits, self.pseudo_views = (), None
         if pseudo_views:
             views = np.zeros((pseudo_views, SIZE, SIZE, 3), np.float32)
             self.pseudo_views = SimpleNamespace(warp=views, visibility=views[..., 0], blend=views)
+
+    @property
+    def camera(self) -> np.ndarray:
+        return self.cameras[0]
 
     def render(self, views: np.ndarray) -> dict[str, np.ndarray]:
         self.batches.append(len(views))
@@ -112,6 +116,28 @@ def test_of_several_photographs_each_has_its_files_and_figures(written):
     assert heights[1] > 1.5 * heights[0]  # three rows of two in place of one of three
 
 
+def test_a_first_look_makes_way_for_the_result(tmp_path):
+    """A recipe that asks for pictures alone gets these, and what a result is known by."""
+    inversion = FakeInversion(pseudo_views=0)
+    inversion.config = override(inversion.config, [f"outputs.{name}=false" for name in ("video", "mesh", "turntable")])
+    photographs = [Photograph(inversion.render(inversion.camera[None])["image"][0])]
+    result.write_first_look(tmp_path, inversion, photographs)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(first) == {"input.png", "reconstruction.png", "depth.png", "depth.npy", "views.png"}
+    assert sum(inversion.batches) == 2 + len(result.SHEET)
+    inversion.cameras = np.asarray(cameras.look_at([0.0], 0.0))
+    result.write_result(tmp_path, inversion, photographs)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *first,
+        "report.html",
+        "config.json",
+        "metrics.json",
+        "inversion",
+    }
+    assert "5 rendered views" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "reconstruction.png").read_bytes() != first["reconstruction.png"]
+
+
 def test_masks_are_written_where_they_say_something(tmp_path):
     half = np.zeros((SIZE, SIZE), np.float32)
     half[:16] = 1
@@ -177,7 +203,8 @@ def test_orbit_video_is_smooth_closed_and_complete(written):
 
 def test_grid_holds_the_views_of_the_sheet():
     assert result.SWEEP_YAWS == (-0.6, -0.3, 0.0, 0.3, 0.6) and 0.0 in result.PITCHES
-    yaw, pitch = cameras.yaw_pitch(result.grid_cameras(FakeInversion()))
+    assert set(result.SHEET) < set(result.GRID)
+    yaw, pitch = cameras.yaw_pitch(result._cameras(FakeInversion(), result.GRID))
     np.testing.assert_allclose(yaw.reshape(5, 9), np.tile(result.YAWS, (5, 1)), atol=1e-5)
     assert np.all(np.diff(pitch.reshape(5, 9), axis=0) > 0.1)
 
@@ -192,8 +219,9 @@ def test_mesh_and_report(written):
 
 def test_without_a_surface_there_is_a_warning_and_no_mesh(monkeypatch, tmp_path):
     inversion = FakeInversion()
-    views = result.grid_cameras(inversion)
-    turned = [RenderedView(np.zeros((SIZE, SIZE, 3)), np.full((RAW, RAW), 2.5), camera) for camera in views]
+    views = zip(result.SHEET, result._cameras(inversion, result.SHEET), strict=True)
+    black, plane = np.zeros((SIZE, SIZE, 3)), np.full((RAW, RAW), 2.5)
+    turned = {side: RenderedView(black, plane, camera) for side, camera in views}
     monkeypatch.setattr(extraction, "field", lambda *_: lambda points: (np.zeros(len(points)), np.zeros(points.shape)))
     with pytest.warns(UserWarning, match="no mesh.glb: the density reaches"):
         assert result._write_mesh(tmp_path / "mesh.glb", inversion, turned) is None

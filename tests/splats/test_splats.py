@@ -90,6 +90,33 @@ def test_another_reader_and_renderer_show_the_ball(fitted, tmp_path):
     assert -10 * np.log10(error.mean()) > 25  # the outline, too
 
 
+def test_a_file_comes_back(fitted, tmp_path):
+    files.write_ply(tmp_path / "ball.ply", fitted)
+    again = files.read_ply(tmp_path / "ball.ply")
+    np.testing.assert_allclose(again.positions, fitted.positions, atol=1e-6)
+    np.testing.assert_allclose(again.colours, np.clip(fitted.colours, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(again.opacities, fitted.opacities, atol=1e-6)
+    np.testing.assert_allclose(again.covariances, fitted.covariances, atol=1e-5 * np.abs(fitted.covariances).max())
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda data: data[:-1], "is cut short"),
+        (lambda data: data.replace(b"property float rot_3\n", b""), "is no .ply of Gaussian splats"),
+        (lambda data: data.replace(b"binary_little_endian", b"ascii"), "is no .ply of Gaussian splats"),
+        (lambda data: data.partition(b"end_header")[0], "is no .ply of Gaussian splats"),
+        (lambda data: data[: data.index(b"end_header") + 11] + b"\xff" * len(data.partition(b"end_header\n")[2]),
+         "can be seen"),
+    ],
+)  # fmt: skip
+def test_damaged_files_are_refused(fitted, tmp_path, change, problem):
+    files.write_ply(tmp_path / "ball.ply", fitted)
+    (tmp_path / "ball.ply").write_bytes(change((tmp_path / "ball.ply").read_bytes()))
+    with pytest.raises(InputError, match=problem):
+        files.read_ply(tmp_path / "ball.ply")
+
+
 def test_contributions_are_what_drawing_one_by_one_gives(fitted, tmp_path):
     files.write_ply(tmp_path / "ball.ply", fitted)
     camera = view_of(0.2, 0.15).camera

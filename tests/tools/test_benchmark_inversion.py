@@ -166,7 +166,7 @@ def bench(case, truth, tmp_path, monkeypatch):
     heads.mkdir()
     folder.mkdir()
     benchmark_truth.save(heads, case, truth)
-    return benchmark.Bench(heads, folder, Generator(config, {}), None, None, "fingerprint"), calls, fresh
+    return benchmark.Bench(heads, folder, Generator(config, {}), None, None, None, "fingerprint"), calls, fresh
 
 
 def test_cases_are_computed_once(bench, case, truth):

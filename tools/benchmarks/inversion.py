@@ -3,7 +3,8 @@
     python -m tools.benchmarks heads --assets DIR --out HEADS           # renders them, once
     python -m tools.benchmarks inversion --heads_dir HEADS [--methods w,w_plus,pti,hfgi3d,pmv,oracle] [--ablation]
                                          [--split dev|test] [--heads N] [--seeds N] [--config FILE.py]
-                                         [--generator DIR] [--lpips DIR] [--identity FILE.onnx] [--out DIR] [--force]
+                                         [--generator DIR] [--encoder] [--lpips DIR] [--identity FILE.onnx]
+                                         [--out DIR] [--force]
 
 All methods run through the same pipeline, by configuration alone, with the true camera and with the same number of
 optimisation steps in all. `w` and `w_plus` spend them all on the latent code, `pti` all that are left after it on
@@ -13,6 +14,9 @@ more weights, `hfgi3d_rates` is the same at the rates of `pmv`, which is the def
 
 `oracle` says what could be gained at most: after the same latent stage it tunes on all true views, in as many joint
 steps as `pmv`. A method's worth is the share of the gap between `pti` and the oracle that it closes.
+
+Methods such as `20 steps` are the default recipe with fewer; with --encoder all begin with what the generator's encoder
+sees, where they otherwise begin with the average head.
 
 With --seeds every inversion is done with as many seeds; figures are means over these, and their spread is given.
 
@@ -41,7 +45,9 @@ import numpy as np
 from tqdm import tqdm
 
 from pmv_jax import images
+from pmv_jax.checkpoints import hub
 from pmv_jax.checkpoints import lpips as lpips_weights
+from pmv_jax.checkpoints.encoder import load_encoder
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline.flags import Flags, recipe
 from pmv_jax.commandline.run import command
@@ -55,6 +61,7 @@ from pmv_jax.inversion.pipeline import METHOD, invert
 from pmv_jax.inversion.result import Inversion
 from pmv_jax.inversion.stage import Stage
 from pmv_jax.inversion.view_fitting import Views
+from pmv_jax.models.encoder import Encoder
 from pmv_jax.models.generator import Generator
 from pmv_jax.models.lpips import Lpips
 from pmv_jax.results.remote import replace_text
@@ -87,6 +94,10 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Overrides of the default recipe. Without pseudo-views it is the method `pti`."""
+BUDGETS: dict[str, tuple[int, int, int]] = {
+    "0 steps": (0, 0, 0), "20 steps": (10, 10, 0), "50 steps": (20, 10, 20), "100 steps": (30, 15, 55),
+}  # fmt: skip
+"""Steps on the code, on the weights by the input alone, and on these by all views, where there are fewer in all."""
 
 SHOWN_HEADS = 4
 _FORMAT = 2  # of the cached cases; to be raised when a metric changes
@@ -101,6 +112,7 @@ _SEEDS = FLAGS.integer("seeds", 1, "Number of seeds for every inversion.", least
 _LPIPS = FLAGS.string("lpips", None, "LPIPS weights, a directory that python -m pmv_jax.convert lpips wrote.")
 _IDENTITY = FLAGS.string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
 _GENERATOR = FLAGS.generator()
+_ENCODER = FLAGS.switch("encoder", False, "Begin with the head that the generator's encoder sees.")
 _CONFIG = FLAGS.config()
 _SET = FLAGS.changes()
 _OUT = FLAGS.out()
@@ -150,6 +162,10 @@ def methods(ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
             ),
         ),
         **{name: override(ours, assignments) for name, assignments in ABLATIONS.items()},
+        **{
+            name: override(ours, (f"latent.steps={code}", f"tuning.steps={weights}", f"joint.steps={joint}"))
+            for name, (code, weights, joint) in BUDGETS.items()
+        },
     }
 
 
@@ -213,6 +229,7 @@ class Bench:
       folder: where computed cases are kept.
       generator: to invert with.
       lpips, identity: networks of metrics; None leaves these out.
+      encoder: the generator's; None begins with its average head.
       fingerprint: of the generator and these networks.
     """
 
@@ -221,6 +238,7 @@ class Bench:
     generator: Generator
     lpips: Lpips | None
     identity: IdentityModel | None
+    encoder: Encoder | None
     fingerprint: str
 
     def truth(self, case: Case) -> Truth:
@@ -253,7 +271,13 @@ class Bench:
                 shutil.copytree(latent, Path(state, "latent"))
             method_stages = stages(method, truth)
             inversion = invert(
-                truth.image[0], truth.cameras[0], self.generator, config, state_directory=state, method=method_stages
+                truth.image[0],
+                truth.cameras[0],
+                self.generator,
+                config,
+                state_directory=state,
+                method=method_stages,
+                encoder=self.encoder,
             )
             if not latent.is_dir() and Path(state, "latent").is_dir():
                 Path(state, "latent").rename(latent)
@@ -283,10 +307,12 @@ def _loaded(heads: Path, case: Case) -> Truth:
     return benchmark_truth.load(heads, case, Truth)
 
 
-def fingerprint(generator: Generator, lpips: Lpips | None, identity: Path | None) -> str:
+def fingerprint(
+    generator: Generator, lpips: Lpips | None, identity: Path | None, encoder: Encoder | None = None
+) -> str:
     """Hash of everything, but the recipe and the head, that figures depend on."""
     digest = hashlib.sha256(repr((generator.fingerprint(), lpips is None, identity is None)).encode())
-    for leaf in jax.tree.leaves(lpips):
+    for leaf in jax.tree.leaves((lpips, encoder)):
         digest.update(np.asarray(leaf).tobytes())
     digest.update(b"" if identity is None else identity.read_bytes())
     return digest.hexdigest()
@@ -325,13 +351,17 @@ def main() -> None:
     identity = None if _IDENTITY.value is None else load_identity_model(_IDENTITY.value)
     generator = load_generator(_GENERATOR.value)
     heads = benchmark_truth.check(_HEADS_DIR.value, cases, Truth, generator.config)
-    networks = fingerprint(generator, lpips, None if _IDENTITY.value is None else Path(_IDENTITY.value))
+    directory = hub.local_directory(_GENERATOR.value)
+    encoder = load_encoder(directory, generator) if _ENCODER.value else None
+    if _ENCODER.value and encoder is None:
+        raise InputError(f"--encoder: {directory} has none; python -m tools.train_encoder trains one")
+    networks = fingerprint(generator, lpips, None if _IDENTITY.value is None else Path(_IDENTITY.value), encoder)
 
     comparison.warn_of_missing(lpips, identity)
     if _FORCE.value:
         shutil.rmtree(out / "cases", ignore_errors=True)
     (out / "cases").mkdir(parents=True, exist_ok=True)
-    bench = Bench(heads, out / "cases", generator, lpips, identity, networks)
+    bench = Bench(heads, out / "cases", generator, lpips, identity, encoder, networks)
     by_seed: list[Figures] = [{name: {} for name in chosen} for _ in range(_SEEDS.value)]
     bar = tqdm([(case, name, k) for case in cases for name in chosen for k in range(_SEEDS.value)], unit="inversion")
     for case, name, k in bar:

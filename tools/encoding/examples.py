@@ -87,7 +87,7 @@ class Source:
         numbers = random.standard_normal(wall.NUMBERS).astype(np.float32)
         code = np.concatenate([self._heads.p[head], numbers])
         known = np.ones(len(code), bool)
-        placement = _placement(random)
+        placement = random_placement(random)
         layer = self._layer(head, view, placement)
         if random.random() < 0.3:  # the backdrop that the generator paints, of which the picture tells
             back = self._wall(head, view, numbers, placement)
@@ -98,7 +98,7 @@ class Source:
         if random.random() < 0.2 and not known[-1]:  # hard to tell apart: a backdrop in the head's own colours
             back = back - back.mean((0, 1)) + (colour * coverage).sum((0, 1)) / (coverage.sum() + 1)
         image = colour * coverage + np.clip(back, 0, 1) * (1 - coverage)
-        image = _as_photographed(_covered(image, random), random)
+        image = as_photographed(covered(image, random), random)
         pose = np.array([yaw, pitch, *placement], np.float32)
         if random.random() < 0.3:  # mirrored: another head, whose numbers nobody knows
             image, coverage = image[:, ::-1], coverage[:, ::-1]
@@ -107,6 +107,10 @@ class Source:
         return Example(
             (2 * image.clip(0, 1) - 1).astype(np.float32), pose, code, known, np.ascontiguousarray(coverage[..., 0])
         )
+
+    def refresh(self) -> int:
+        """Takes in heads that have come since; how many there are."""
+        return self._heads.refresh()
 
     def batch(self, random: Random, count: int) -> Example:
         """`count` examples, stacked."""
@@ -139,13 +143,14 @@ def stack(examples: list[Example]) -> Example:
     return Example(*(np.stack(part) for part in zip(*examples, strict=True)))
 
 
-def _placement(random: Random) -> Placement:
+def random_placement(random: Random) -> Placement:
+    """Where in its picture a head is, which somebody or something has aligned, well or roughly."""
     narrow = 0.1 if random.random() < _ALIGNED else 1.0
     roll, right, down, scale = narrow * random.normal(0, (_ROLL, _SHIFT, _SHIFT, _SCALE))
     return Placement(roll, right, down, scale)
 
 
-def _covered(image: np.ndarray, random: Random) -> np.ndarray:
+def covered(image: np.ndarray, random: Random) -> np.ndarray:
     """Sometimes something stands before the head: hands, a microphone, a bar of text."""
     if random.random() > 0.15:
         return image
@@ -155,7 +160,7 @@ def _covered(image: np.ndarray, random: Random) -> np.ndarray:
     return image
 
 
-def _as_photographed(image: np.ndarray, random: Random) -> np.ndarray:
+def as_photographed(image: np.ndarray, random: Random) -> np.ndarray:
     """Light, focus, noise, loss of colour, and JPEG."""
     image = backdrops.toned(image.clip(0, 1), random, 0.6)
     if random.random() < 0.3:

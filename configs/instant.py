@@ -1,0 +1,30 @@
+"""A first look: what the encoder sees and a handful of steps, pictures alone, in seconds.
+
+    python -m pmv_jax.invert --image weights/demo/portrait.png --config instant
+
+It takes the camera that the encoder and the landmarks tell, which is not refined by rendered heads, fits the code and
+then the weights to the photograph alone, and leaves out video, mesh and turntable; `pmv_jax.render` and `pmv_jax.mesh`
+make these from its result. Views from the side are those of a head that was seen once: the default recipe's are better,
+see docs/benchmark.md. Meant for a generator with an encoder; without one it searches for the camera first.
+
+Time and score: see docs/speed.md and docs/benchmark.md.
+"""
+
+from pmv_jax.config import (
+    CameraSearchConfig,
+    InversionConfig,
+    JointConfig,
+    LatentConfig,
+    OutputConfig,
+    TuningConfig,
+)
+
+
+def config() -> InversionConfig:
+    return InversionConfig(
+        camera=CameraSearchConfig(refine_steps=0),
+        latent=LatentConfig(steps=10),
+        tuning=TuningConfig(steps=10),
+        joint=JointConfig(steps=0),
+        outputs=OutputConfig(video=False, mesh=False, turntable=False),
+    )
