@@ -1,9 +1,10 @@
-"""How far a job is: a bar on the screen, and scalars as JSON lines."""
+"""How far a job is: a bar on the screen, and scalars as JSON lines. Several threads may tell it."""
 
 from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from typing import Any
 
@@ -22,7 +23,7 @@ class Monitor:
         """total: images to be done, of this process and from now on."""
         self._shares: dict[str, float] = {}  # of the running images, how much of each is done
         self._done, self._failed = 0, 0
-        self._begun = time.monotonic()
+        self._begun, self._lock = time.monotonic(), threading.Lock()
         pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs no animation
         form = "{desc}{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
         self._bar = tqdm(total=total, bar_format=form, mininterval=pause)
@@ -47,21 +48,23 @@ class Monitor:
 
         def progress(stage: str, done: int, total: int, loss: float) -> None:
             before[stage] = done
-            self._shares[name] = min(1.0, sum(before.values()) / max(steps, 1))
-            if np.isfinite(loss):
-                self._write(image=name, stage=stage, step=done, loss=loss)
-            self._show()
+            with self._lock:
+                self._shares[name] = min(1.0, sum(before.values()) / max(steps, 1))
+                if np.isfinite(loss):
+                    self._write(image=name, stage=stage, step=done, loss=loss)
+                self._show()
 
         return progress
 
     def finish(self, name: str, failed: bool = False) -> None:
         """An image is done, or has failed."""
-        self._shares.pop(name, None)
-        self._done += 1
-        self._failed += failed
-        rate = self._done / (time.monotonic() - self._begun)
-        self._write(image=name, failed=failed, images_done=self._done, images_per_hour=3600 * rate)
-        self._show()
+        with self._lock:
+            self._shares.pop(name, None)
+            self._done += 1
+            self._failed += failed
+            rate = self._done / (time.monotonic() - self._begun)
+            self._write(image=name, failed=failed, images_done=self._done, images_per_hour=3600 * rate)
+            self._show()
 
     def _show(self) -> None:
         at = self._done + sum(self._shares.values())

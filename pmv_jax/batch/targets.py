@@ -76,13 +76,12 @@ class Target:
     Attributes:
       name: see above.
       chip: the kind.
-      devices: all of the slice. What one host compiles for its own is the same program, but not everywhere may it: see
-        docs/accelerators.md.
+      device: the last of the slice: programs are for one, and all are alike.
     """
 
     name: str
     chip: Chip
-    devices: tuple[jax.Device, ...]
+    device: jax.Device
 
 
 def target(name: str) -> Target:
@@ -100,7 +99,7 @@ def target(name: str) -> Target:
     if chip.platform != "tpu" and topology:
         raise InputError(f"target {name}: only TPUs have a topology; {kind} is enough")
     find = {"tpu": _tpu, "cuda": _cuda, "cpu": lambda *_: jax.devices("cpu")[:1]}[chip.platform]
-    return Target(name, chip, tuple(find(name, chip)))
+    return Target(name, chip, find(name, chip)[-1])
 
 
 def _tpu(name: str, chip: Chip) -> list[jax.Device]:
