@@ -19,7 +19,7 @@ FIGURES = compilation.Figures(
 V5E = targets.Target("v5e:16x16", targets.CHIPS["v5e"], None)
 
 
-@pytest.mark.parametrize("name", ["v5e", "v9z:2x2", "v5e:two", "h100:2x2", "v5e:2x2x2x2"])
+@pytest.mark.parametrize("name", ["v5e", "v9z:2x2", "v5e:two", "h100:2x2", "v5e:2x2x2", "v5p:2x2"])
 def test_targets_that_do_not_exist_are_one_line(name):
     with pytest.raises(InputError, match=f"target {name}: "):
         targets.target(name)
@@ -27,8 +27,11 @@ def test_targets_that_do_not_exist_are_one_line(name):
 
 @pytest.mark.parametrize(("name", "wheel"), [("v5e:2x2", "libtpu"), ("h100", "jax-cuda12-plugin")])
 def test_a_missing_compiler_names_what_to_install(name, wheel, monkeypatch):
+    def missing(module):
+        assert "." not in module  # of a package that is not there, `find_spec` raises
+
     monkeypatch.delenv("TPU_LIBRARY_PATH", raising=False)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", missing)
     with pytest.raises(InputError, match=f"pip install '?{wheel}"):
         targets.target(name)
 
