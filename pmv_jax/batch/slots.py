@@ -67,28 +67,30 @@ class Batch:
             self._networks[program] = self._on_each(program.network())
         try:
             with ThreadPoolExecutor(len(self._devices), "device") as pool:  # they also compile side by side
-                return [end for ended in pool.map(self._advance, range(len(self._devices))) for end in ended]
+                advance = functools.partial(self._advance, precision=jax.config.jax_default_matmul_precision)
+                return [end for ended in pool.map(advance, range(len(self._devices))) for end in ended]
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             self.runs = [None] * len(self.runs)
             raise OutOfMemory(str(error)) from error
 
-    def _advance(self, index: int) -> list[tuple[int, Exception | None]]:
-        """`advance` for one of the devices."""
+    def _advance(self, index: int, precision: str | None) -> list[tuple[int, Exception | None]]:
+        """`advance` for one device, with the precision of who called it: JAX keeps that for each thread."""
         ended, groups = [], {}
         for slot in self._slots(index):
             if self.runs[slot] is not None:
                 groups.setdefault(self.runs[slot].stage.program, []).append(slot)
-        for program, slots in groups.items():
-            for slot, output in zip(slots, self._call(program, index, slots), strict=True):
-                problem = None
-                try:
-                    self.runs[slot].advance(*output)
-                except Exception as error:  # whatever it is, it is this image's alone
-                    problem = error
-                if problem is not None or self.runs[slot].stage is None:
-                    ended.append((slot, problem))
+        with jax.default_matmul_precision(precision):
+            for program, slots in groups.items():
+                for slot, output in zip(slots, self._call(program, index, slots), strict=True):
+                    problem = None
+                    try:
+                        self.runs[slot].advance(*output)
+                    except Exception as error:  # whatever it is, it is this image's alone
+                        problem = error
+                    if problem is not None or self.runs[slot].stage is None:
+                        ended.append((slot, problem))
         return ended
 
     def _call(self, program: StageProgram, index: int, slots: list[int]) -> list[tuple[FitState, Array]]:

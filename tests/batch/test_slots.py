@@ -102,11 +102,12 @@ def test_out_of_memory_frees_all_slots(monkeypatch):
     slots = batch.Batch(generator(), 2, jax.local_devices()[:1])
     enter(slots, 0)
 
-    def exhausted(*_):
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte")
+    def exhausted(*_):  # and tells that it was called with the precision of who calls
+        precision = jax.config.jax_default_matmul_precision
+        raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: Out of memory allocating 1 byte of {precision}")
 
     monkeypatch.setattr(batch, "compiled", lambda *_: exhausted)
-    with pytest.raises(batch.OutOfMemory, match="1 byte"):
+    with jax.default_matmul_precision("highest"), pytest.raises(batch.OutOfMemory, match="1 byte of highest"):
         slots.advance()
     assert slots.runs == [None, None]
 
