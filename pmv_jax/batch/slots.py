@@ -1,9 +1,9 @@
 """Many images at a time, on all devices of this process.
 
 Each device has slots, each slot an image that stands in a stage and at a step of its own. A call takes all of them one
-chunk of steps further: every device by a thread and by programs of its own, since none has anything to say to another,
-and the TPU compiler refuses a program for some chips of a large slice alone, though not for one. Within a device images
-go one after the other (`lax.map`): one is work enough, a step needs the memory of one, convolutions need no groups of
+chunk of steps further. Every device has a thread and programs of its own: none has anything to say to another, and the
+TPU compiler refuses programs over a host's chips in large slices, but not for one of them. Within a device images go
+one after the other (`lax.map`): one is work enough, a step needs the memory of one, convolutions need no groups of
 weights, and an image's program is the same whatever company it has.
 """
 

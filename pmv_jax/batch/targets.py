@@ -79,7 +79,7 @@ class Target:
     Attributes:
       name: see above.
       chip: the kind.
-      device: the last of the slice: programs are for one, and all are alike.
+      device: the first of the slice: programs are for one, and all are alike.
     """
 
     name: str
@@ -102,7 +102,7 @@ def target(name: str) -> Target:
     if chip.platform != "tpu" and topology:
         raise InputError(f"target {name}: only TPUs have a topology; {kind} is enough")
     find = {"tpu": _tpu, "cuda": _cuda, "cpu": lambda *_: jax.devices("cpu")[:1]}[chip.platform]
-    return Target(name, chip, find(name, chip)[-1])
+    return Target(name, chip, find(name, chip)[0])
 
 
 def _tpu(name: str, chip: Chip) -> list[jax.Device]:
