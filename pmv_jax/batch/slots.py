@@ -24,6 +24,8 @@ from pmv_jax.inversion.stage import StageProgram, StageRequest
 from pmv_jax.models.generator import Generator
 
 Tree = Any
+# States, the rest, and what all images share -> states and losses.
+BatchProgram = Callable[[FitState, Tree, Generator, Tree], tuple[FitState, Array]]
 
 
 class OutOfMemory(Exception):
@@ -41,7 +43,7 @@ class Batch:
     def __init__(self, generator: Generator, size: int, devices: Sequence[jax.Device] | None = None) -> None:
         self.size, self._devices = size, jax.local_devices() if devices is None else list(devices)
         self._generators = self._on_each(generator)
-        self._networks: dict[StageProgram, list[Tree]] = {}  # on each device
+        self._programs: dict[StageProgram, tuple[BatchProgram, list[Tree]]] = {}  # and their networks on each device
         self.runs: list[ImageRun | None] = [None] * (size * len(self._devices))
 
     @property
@@ -63,8 +65,8 @@ class Batch:
         Raises:
           OutOfMemory: see there. All slots are free then.
         """
-        for program in {run.stage.program for run in self.runs if run is not None} - self._networks.keys():
-            self._networks[program] = self._on_each(program.network())
+        for program in {run.stage.program for run in self.runs if run is not None} - self._programs.keys():
+            self._programs[program] = compiled(program), self._on_each(program.network())
         try:
             with ThreadPoolExecutor(len(self._devices), "device") as pool:  # they also compile side by side
                 advance = functools.partial(self._advance, precision=jax.config.jax_default_matmul_precision)
@@ -105,7 +107,8 @@ class Batch:
         inputs += [(state, (own, key, jnp.zeros_like(steps)))] * (self.size - len(slots))
         states, others = _stack(inputs)
         del given, inputs, state, own
-        out = compiled(program)(states, others, self._generators[index], self._networks[program][index])
+        take_steps, networks = self._programs[program]
+        out = take_steps(states, others, self._generators[index], networks[index])
         del states, others
         return _unstack(jax.block_until_ready(out))[: len(slots)]
 
@@ -117,7 +120,7 @@ class Batch:
 
 
 @functools.cache
-def compiled(program: StageProgram) -> Callable[[FitState, Tree, Generator, Tree], tuple[FitState, Array]]:
+def compiled(program: StageProgram) -> BatchProgram:
     """A program for one image as one for a batch [images, ...], on the device where its arguments are."""
 
     def batch(states: FitState, others: Tree, generator: Generator, network: Tree) -> tuple[FitState, Array]:
