@@ -15,9 +15,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pmv_jax import cameras
 from pmv_jax.batch import hlo, memory
@@ -96,8 +94,8 @@ def compile_program(
     """Compiles one of the pipeline's programs for a target.
 
     Args:
-      program: "step", the chunk of steps that every stage runs, on all devices of the target; "camera", the search for
-        a camera, likewise; "render", one view from a code; "warp", that into pseudo-views. The last two take one image.
+      program: "step", the chunk of steps that every stage runs, and "camera", the search for a camera, take a batch;
+        "render", one view from a code, and "warp", the pseudo-views, one image.
       generator: arrays or zeros.
       recipe: the inversion's.
       target: what for.
@@ -185,13 +183,11 @@ def _lowered(
     """A lowered program, and the bytes that a further image adds to its arguments."""
     if program in ("step", "camera"):
         camera = cameras.look_at(0.0, 0.0) if program == "step" else None
-        devices = np.array(target.devices)
-        lowered, stage = memory.lowered(generator, recipe, batch, Mesh(devices, ("image",)), camera)
+        lowered, stage = memory.lowered(generator, recipe, batch, target.device, camera)
         return lowered, memory.tree_bytes((stage.start, stage.own))
     function, arguments = {"render": _render, "warp": _warp}[program](generator, recipe)
-    placed = NamedSharding(Mesh(np.array(target.devices[:1]), ("image",)), PartitionSpec())
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), arguments)
-    return jax.jit(function, in_shardings=placed, out_shardings=placed).lower(*shapes), memory.tree_bytes(shapes)
+    shapes = memory.shapes_on(target.device, arguments)
+    return jax.jit(function).lower(*shapes), memory.tree_bytes(shapes)
 
 
 def _render(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:

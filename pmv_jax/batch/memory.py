@@ -9,9 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-from jax.sharding import Mesh
+from jax.sharding import SingleDeviceSharding
 
 from pmv_jax import cameras
 from pmv_jax.batch import slots
@@ -36,9 +35,8 @@ def default_size(one: int, images: int) -> int:
 
 def needed(generator: Generator, config: InversionConfig, size: int) -> int:
     """Bytes on a device that a batch of `size` images takes, while it runs."""
-    mesh = Mesh(np.array(jax.local_devices()[:1]), ("image",))
     try:
-        program, stage = lowered(generator, config, size, mesh, cameras.look_at(0.0, 0.0))
+        program, stage = lowered(generator, config, size, jax.local_devices()[0], cameras.look_at(0.0, 0.0))
     except StopIteration:  # no stage has steps
         return 1
     usage = program.compile().memory_analysis()
@@ -47,15 +45,15 @@ def needed(generator: Generator, config: InversionConfig, size: int) -> int:
 
 
 def lowered(
-    generator: Generator, config: InversionConfig, size: int, mesh: Mesh, camera: Array | None
+    generator: Generator, config: InversionConfig, size: int, device: jax.Device, camera: Array | None
 ) -> tuple[jax.stages.Lowered, StageRequest]:
-    """The program of a method's first stage, for a batch on each device of a mesh, which need not be here.
+    """The program of a method's first stage, for a batch on a device, which need not be here.
 
     Args:
       generator: gives shapes.
       config: the recipe.
       size: images a device.
-      mesh: one axis, over images.
+      device: where it is to run.
       camera: [25] of the image; None for the program that searches it.
 
     Returns:
@@ -64,14 +62,17 @@ def lowered(
     image = jnp.zeros((*(generator.config.image_resolution,) * 2, 3))
     stage = next(pipeline.stages([Photograph(image, camera)], generator, config))
     slot = slots.slot_inputs(stage, stage.start, jax.random.key(0), 0)
-    batch = size * mesh.size
+    states, others = shapes_on(device, slot, size)
+    shared = shapes_on(device, (generator, stage.program.network()))
+    return slots.compiled(stage.program).lower(states, others, *shared), stage
 
-    def shape(x: Any, *leading: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((*leading, *jnp.shape(x)), jnp.result_type(x))
 
-    states, others = jax.tree.map(lambda x: shape(x, batch), slot)
-    shared = jax.tree.map(shape, (generator, stage.program.network()))
-    return slots.compiled(stage.program, mesh).lower(states, others, *shared), stage
+def shapes_on(device: jax.Device, tree: Any, *leading: int) -> Any:
+    """What is to be lowered for a device: the shapes of a tree's arrays there, behind those of leading axes."""
+    place = SingleDeviceSharding(device)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((*leading, *jnp.shape(x)), jnp.result_type(x), sharding=place), tree
+    )
 
 
 def tree_bytes(tree: Any) -> int:

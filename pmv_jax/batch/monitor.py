@@ -1,8 +1,9 @@
-"""How far a job is: reported to whoever asked for it, and scalars as JSON lines."""
+"""How far a job is: reported to whoever asked for it, and scalars as JSON lines. Several threads may tell it."""
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +32,7 @@ class Monitor:
         self._total, self._progress = total, progress
         self._shares: dict[str, float] = {}  # of the running images, how much of each is done
         self._done, self._failed = 0, 0
-        self._begun = time.monotonic()
+        self._begun, self._lock = time.monotonic(), threading.Lock()
         self._log = None
         if log_directory is not None:
             folder = epath.Path(log_directory)
@@ -52,21 +53,23 @@ class Monitor:
 
         def progress(stage: str, done: int, total: int, loss: float) -> None:
             before[stage] = done
-            self._shares[name] = min(1.0, sum(before.values()) / max(steps, 1))
-            if np.isfinite(loss):
-                self._write(image=name, stage=stage, step=done, loss=loss)
-            self._report()
+            with self._lock:
+                self._shares[name] = min(1.0, sum(before.values()) / max(steps, 1))
+                if np.isfinite(loss):
+                    self._write(image=name, stage=stage, step=done, loss=loss)
+                self._report()
 
         return progress
 
     def finish(self, name: str, failed: bool = False) -> None:
         """An image is done, or has failed."""
-        self._shares.pop(name, None)
-        self._done += 1
-        self._failed += failed
-        rate = self._done / (time.monotonic() - self._begun)
-        self._write(image=name, failed=failed, images_done=self._done, images_per_hour=3600 * rate)
-        self._report()
+        with self._lock:
+            self._shares.pop(name, None)
+            self._done += 1
+            self._failed += failed
+            rate = self._done / (time.monotonic() - self._begun)
+            self._write(image=name, failed=failed, images_done=self._done, images_per_hour=3600 * rate)
+            self._report()
 
     def _report(self) -> None:
         if self._progress is not None:

@@ -22,8 +22,6 @@ from pmv_jax.models.generator import Generator
 _SLICES = {4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
 _CUBES = {4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4", 64: "4x4x4", 128: "4x4x8", 256: "4x8x8"}
 
-_LARGEST_V5E = 16  # chips of a slice whose hosts can compile for their own, see docs/accelerators.md
-
 SHARE_OF_PEAK = 0.2  # assumed, where the compiler estimates nothing
 PICTURES = 10e6  # bytes of a result beside its weights: pictures, video, mesh, report
 RENDERINGS = 106  # of a result: views, video, mesh
@@ -123,13 +121,11 @@ def lines(plan: Plan) -> list[str]:
     one, fit = f"{step.memory / 1e9:.1f} GB of a chip for --batch {step.batch}", f"{plan.fits} would fit"
     rows = {
         "machine": f"{plan.chips} chips, {plan.hosts} hosts",
-        "compiling": f"{step.compile_seconds:.0f} s here for a step; each host does it once",
+        "compiling": f"{step.compile_seconds:.0f} s here for a step; a host does it for all its chips at a time",
         "memory": f"{one}, each further image {step.image_bytes / 1e9:.2f} GB; {fit}, {plan.batch} are taken",
         "between chips": between,
         "an image": f"{plan.seconds_an_image:.1f} s of a chip, {basis}",
         "the job": f"{plan.hours:.2f} hours for {plan.images} images (estimate; files are written beside it)",
         "storage": f"{plan.images * each / 1e3:.1f} GB: {each:.0f} MB each, estimate",
     }
-    if plan.name.startswith("v5e") and plan.chips > _LARGEST_V5E:
-        rows["take"] = f"slices of {_LARGEST_V5E} chips: in larger ones no program is compiled for one host's own"
     return [f"{name:14}{value}" for name, value in rows.items()]

@@ -1,23 +1,22 @@
 """Many images at a time, on all devices of this process.
 
-A mesh has one axis, over images. Each device has slots, each slot an image that stands in a stage and at a step of its
-own; a call takes all that run the same program one chunk of steps further. Every device runs its own loop
-(`shard_map`), so that none waits for another inside of it, and within a device images go one after the other
-(`lax.map`): one is work enough, a step needs the memory of one, convolutions need no groups of weights, and an image's
-program is the same whatever company it has.
+Each device has slots, each slot an image that stands in a stage and at a step of its own. A call takes all of them one
+chunk of steps further. Every device has a thread and programs of its own: none has anything to say to another, and the
+TPU compiler refuses programs over a host's chips in large slices, but not for one of them. Within a device images go
+one after the other (`lax.map`): one is work enough, a step needs the memory of one, convolutions need no groups of
+weights, and an image's program is the same whatever company it has.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pmv_jax.inversion.adam_loop import FitState
 from pmv_jax.inversion.image_run import ImageRun
@@ -25,6 +24,8 @@ from pmv_jax.inversion.stage import StageProgram, StageRequest
 from pmv_jax.models.generator import Generator
 
 Tree = Any
+# States, the rest, and what all images share -> states and losses.
+BatchProgram = Callable[[FitState, Tree, Generator, Tree], tuple[FitState, Array]]
 
 
 class OutOfMemory(Exception):
@@ -40,21 +41,16 @@ class Batch:
     """
 
     def __init__(self, generator: Generator, size: int, devices: Sequence[jax.Device] | None = None) -> None:
-        devices = jax.local_devices() if devices is None else list(devices)
-        self.size, self._mesh = size, Mesh(np.array(devices), ("image",))
-        self._everywhere = self._replicate(generator)
-        self._generators = [_shard(self._everywhere, i) for i in range(len(devices))]
-        self._networks: dict[StageProgram, Tree] = {}
-        self.runs: list[ImageRun | None] = [None] * (size * len(devices))
+        self.size, self._devices = size, jax.local_devices() if devices is None else list(devices)
+        self._generators = self._on_each(generator)
+        self._programs: dict[StageProgram, tuple[BatchProgram, list[Tree]]] = {}  # and their networks on each device
+        self.runs: list[ImageRun | None] = [None] * (size * len(self._devices))
 
     @property
     def free(self) -> int | None:
         """A free slot, on the device that has most of them; None if there is none."""
-        counts = [row.count(None) for row in self._rows()]
-        if not any(counts):
-            return None
-        device = int(np.argmax(counts))
-        return device * self.size + self._rows()[device].index(None)
+        rows = [[slot for slot in self._slots(index) if self.runs[slot] is None] for index in range(len(self._devices))]
+        return next(iter(max(rows, key=len)), None)
 
     def generator(self, slot: int) -> Generator:
         """On the slot's device: what a method is to start from."""
@@ -69,77 +65,72 @@ class Batch:
         Raises:
           OutOfMemory: see there. All slots are free then.
         """
+        for program in {run.stage.program for run in self.runs if run is not None} - self._programs.keys():
+            self._programs[program] = compiled(program), self._on_each(program.network())
+        try:
+            with ThreadPoolExecutor(len(self._devices), "device") as pool:  # they also compile side by side
+                advance = functools.partial(self._advance, precision=jax.config.jax_default_matmul_precision)
+                return [end for ended in pool.map(advance, range(len(self._devices))) for end in ended]
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            self.runs = [None] * len(self.runs)
+            raise OutOfMemory(str(error)) from error
+
+    def _advance(self, index: int, precision: str | None) -> list[tuple[int, Exception | None]]:
+        """`advance` for one device, with the precision of who called it: JAX keeps that for each thread."""
         ended, groups = [], {}
-        for slot, run in enumerate(self.runs):
-            if run is not None:
-                groups.setdefault(run.stage.program, []).append(slot)
-        for program, slots in groups.items():
-            try:
-                outputs = self._call(program, slots)
-            except jax.errors.JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error):
-                    raise
-                self.runs = [None] * len(self.runs)
-                raise OutOfMemory(str(error)) from error
-            for slot in slots:
-                problem = None
-                try:
-                    self.runs[slot].advance(*outputs[slot])
-                except Exception as error:  # whatever it is, it is this image's alone
-                    problem = error
-                if problem is not None or self.runs[slot].stage is None:
-                    ended.append((slot, problem))
+        for slot in self._slots(index):
+            if self.runs[slot] is not None:
+                groups.setdefault(self.runs[slot].stage.program, []).append(slot)
+        with jax.default_matmul_precision(precision):
+            for program, slots in groups.items():
+                for slot, output in zip(slots, self._call(program, index, slots), strict=True):
+                    problem = None
+                    try:
+                        self.runs[slot].advance(*output)
+                    except Exception as error:  # whatever it is, it is this image's alone
+                        problem = error
+                    if problem is not None or self.runs[slot].stage is None:
+                        ended.append((slot, problem))
         return ended
 
-    def _call(self, program: StageProgram, slots: list[int]) -> dict[int, tuple[FitState, Array]]:
-        """State and losses after a chunk, for the given slots, all of this program."""
-        inputs, devices = {}, list(self._mesh.devices)
-        for slot in slots:
-            run = self.runs[slot]
+    def _call(self, program: StageProgram, index: int, slots: list[int]) -> list[tuple[FitState, Array]]:
+        """State and losses after a chunk, for the given slots, all of this program and device."""
+        inputs = []
+        for run in (self.runs[slot] for slot in slots):
             given = slot_inputs(run.stage, run.state, run.key, run.chunk)
             # All of it stays there, and not what JAX happens to keep there: each mixture would compile `_stack` anew.
-            inputs[slot] = jax.device_put(given, devices[slot // self.size])
+            inputs.append(jax.device_put(given, self._devices[index]))
             run.state = None  # its memory is needed
-        state, (own, key, steps) = next(iter(inputs.values()))
-        idle = state, (own, key, jnp.zeros_like(steps))
-        stacks = []
-        for index, device in enumerate(devices):
-            places = range(index * self.size, (index + 1) * self.size)
-            filler = jax.device_put(idle, device) if not all(place in inputs for place in places) else None
-            stacks.append(_stack([inputs.get(place, filler) for place in places]))
-        del inputs, idle, state, given
-        if program not in self._networks:
-            self._networks[program] = self._replicate(program.network())
-        sharding = NamedSharding(self._mesh, PartitionSpec("image"))
-        states, others = jax.tree.map(lambda *parts: _assemble(parts, sharding), *stacks)
-        del stacks
-        out = compiled(program, self._mesh)(states, others, self._everywhere, self._networks[program])
+        state, (own, key, steps) = inputs[0]
+        inputs += [(state, (own, key, jnp.zeros_like(steps)))] * (self.size - len(slots))
+        states, others = _stack(inputs)
+        del given, inputs, state, own
+        take_steps, networks = self._programs[program]
+        out = take_steps(states, others, self._generators[index], networks[index])
         del states, others
-        jax.block_until_ready(out)
-        parts = [_unstack(_shard(out, index)) for index in range(len(devices))]
-        return {slot: parts[slot // self.size][slot % self.size] for slot in slots}
+        return _unstack(jax.block_until_ready(out))[: len(slots)]
 
-    def _rows(self) -> list[list[ImageRun | None]]:
-        return [self.runs[i : i + self.size] for i in range(0, len(self.runs), self.size)]
+    def _slots(self, index: int) -> range:
+        return range(index * self.size, (index + 1) * self.size)
 
-    def _replicate(self, tree: Tree) -> Tree:
-        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+    def _on_each(self, tree: Tree) -> list[Tree]:
+        return [jax.device_put(tree, device) for device in self._devices]
 
 
 @functools.cache
-def compiled(program: StageProgram, mesh: Mesh) -> Callable[[FitState, Tree, Generator, Tree], tuple[FitState, Array]]:
-    """A program for one image as one for a batch [images, ...] that is sharded over a mesh, but for what all share."""
+def compiled(program: StageProgram) -> BatchProgram:
+    """A program for one image as one for a batch [images, ...], on the device where its arguments are."""
 
-    def local(states: FitState, others: Tree, generator: Generator, network: Tree) -> tuple[FitState, Array]:
+    def batch(states: FitState, others: Tree, generator: Generator, network: Tree) -> tuple[FitState, Array]:
         def one(slot: Tree) -> tuple[FitState, Array]:
             state, (own, key, steps) = slot
             return program(state, generator, network, own, jax.random.wrap_key_data(key), steps)
 
         return jax.lax.map(one, (states, others))
 
-    alone, shared = PartitionSpec("image"), PartitionSpec()
-    run = jax.shard_map(local, mesh=mesh, in_specs=(alone, alone, shared, shared), out_specs=alone, check_vma=False)
-    return jax.jit(run, donate_argnums=0)
+    return jax.jit(batch, donate_argnums=0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -160,14 +151,3 @@ def _stack(slots: list[Tree]) -> Tree:
 @jax.jit
 def _unstack(tree: Tree) -> list[Tree]:
     return [jax.tree.map(lambda leaf: leaf[i], tree) for i in range(jax.tree.leaves(tree)[0].shape[0])]  # noqa: B023
-
-
-def _assemble(parts: Sequence[Array], sharding: NamedSharding) -> Array:
-    """One array from those of the mesh's devices, without a copy."""
-    shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
-    return jax.make_array_from_single_device_arrays(shape, sharding, list(parts))
-
-
-def _shard(tree: Tree, index: int) -> Tree:
-    """The part of sharded or replicated arrays that lies on one of the mesh's devices, without a copy."""
-    return jax.tree.map(lambda leaf: leaf.addressable_shards[index].data, tree)

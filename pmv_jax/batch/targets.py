@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import math
 import os
 import re
 
@@ -28,6 +29,7 @@ class Chip:
       clock: of a TPU's core, in Hz; 0 where the compiler gives no cycles.
       per_host: chips of a host.
       kind: what the runtime of its hosts calls it.
+      smallest: a TPU's smallest slice; all have as many sides.
     """
 
     platform: str
@@ -36,6 +38,7 @@ class Chip:
     clock: float = 0.0
     per_host: int = 4
     kind: str = ""
+    smallest: str = ""
 
     @property
     def flops_per_cycle(self) -> float:
@@ -44,9 +47,9 @@ class Chip:
 
 
 CHIPS = {
-    "v5e": Chip("tpu", 16 * 2**30, 197e12, 1.5e9, 4, "v5litepod"),
-    "v6e": Chip("tpu", 32 * 2**30, 918e12, 1.75e9, 4, "v6e"),
-    "v5p": Chip("tpu", 95 * 2**30, 459e12, 1.75e9, 4, "v5p"),
+    "v5e": Chip("tpu", 16 * 2**30, 197e12, 1.5e9, 4, "v5litepod", "2x2"),
+    "v6e": Chip("tpu", 32 * 2**30, 918e12, 1.75e9, 4, "v6e", "2x2"),
+    "v5p": Chip("tpu", 95 * 2**30, 459e12, 1.75e9, 4, "v5p", "2x2x1"),
     "h100": Chip("cuda", 80 * 2**30, 989e12, per_host=8),
     "cpu": Chip("cpu", 0, 0.0, per_host=1),
 }
@@ -76,13 +79,12 @@ class Target:
     Attributes:
       name: see above.
       chip: the kind.
-      devices: all of the slice. What one host compiles for its own is the same program, but not everywhere may it: see
-        docs/accelerators.md.
+      device: the first of the slice: programs are for one, and all are alike.
     """
 
     name: str
     chip: Chip
-    devices: tuple[jax.Device, ...]
+    device: jax.Device
 
 
 def target(name: str) -> Target:
@@ -95,19 +97,18 @@ def target(name: str) -> Target:
     if kind not in CHIPS:
         raise InputError(f"target {name}: no such chip; {suggestion(kind, CHIPS)}")
     chip = CHIPS[kind]
-    if chip.platform == "tpu" and not re.fullmatch(r"\d+x\d+(x\d+)?", topology):
-        raise InputError(f"target {name}: a TPU needs the shape of its slice behind it, such as v5e:2x2 or v5p:2x2x1")
+    if chip.platform == "tpu" and not re.fullmatch(re.sub(r"\d", r"\\d+", chip.smallest), topology):
+        raise InputError(f"target {name}: {kind} needs the shape of a slice behind it, such as {kind}:{chip.smallest}")
     if chip.platform != "tpu" and topology:
         raise InputError(f"target {name}: only TPUs have a topology; {kind} is enough")
     find = {"tpu": _tpu, "cuda": _cuda, "cpu": lambda *_: jax.devices("cpu")[:1]}[chip.platform]
-    return Target(name, chip, tuple(find(name, chip)))
+    return Target(name, chip, find(name, chip)[0])
 
 
 def _tpu(name: str, chip: Chip) -> list[jax.Device]:
     if "TPU_LIBRARY_PATH" not in os.environ and importlib.util.find_spec("libtpu") is None:
         raise InputError(f"target {name}: its compiler is not installed; pip install libtpu")
-    sides = [int(side) for side in name.partition(":")[2].split("x")]
-    chips = sides[0] * sides[1] * (sides[2] if len(sides) == 3 else 1)
+    chips = math.prod(int(side) for side in name.partition(":")[2].split("x"))
     described = {
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_ACCELERATOR_TYPE": f"{chip.kind}-{chips}",
@@ -123,9 +124,9 @@ def _tpu(name: str, chip: Chip) -> list[jax.Device]:
 
 
 def _cuda(name: str, chip: Chip) -> list[jax.Device]:
-    if importlib.util.find_spec("jax_plugins.xla_cuda12") is None:
-        wheels = "jax-cuda12-plugin[with-cuda] jax-cuda12-pjrt"
-        raise InputError(f"target {name}: its compiler is not installed; pip install '{wheels}' of jax's own version")
+    if importlib.util.find_spec("jax_cuda12_plugin") is None:
+        wheel = f"'jax-cuda12-plugin[with-cuda]=={jax.__version__}'"
+        raise InputError(f"target {name}: its compiler is not installed; pip install {wheel}")
     try:
         return topologies.get_topology_desc(name, "cuda", target_config=_H100, topology="1x1x1").devices
     except Exception as error:

@@ -169,12 +169,12 @@ def test_strict_stops_at_once(studio):
 def test_out_of_memory_halves_the_batch(studio, whole, monkeypatch):
     compiled, sizes = batch.compiled, []
 
-    def narrow(program, mesh):
+    def narrow(program):
         def call(states, *others):
             sizes.append(states.step.shape[0])
             if sizes[-1] > 1 and len(sizes) > 2:
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-            return compiled(program, mesh)(states, *others)
+            return compiled(program)(states, *others)
 
         return call
 

@@ -103,11 +103,12 @@ def test_out_of_memory_frees_all_slots(monkeypatch):
     slots = batch.Batch(generator(), 2, jax.local_devices()[:1])
     enter(slots, 0)
 
-    def exhausted(*_):
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte")
+    def exhausted(*_):  # and tells that it was called with the precision of who calls
+        precision = jax.config.jax_default_matmul_precision
+        raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: Out of memory allocating 1 byte of {precision}")
 
     monkeypatch.setattr(batch, "compiled", lambda *_: exhausted)
-    with pytest.raises(batch.OutOfMemory, match="1 byte"):
+    with jax.default_matmul_precision("highest"), pytest.raises(batch.OutOfMemory, match="1 byte of highest"):
         slots.advance()
     assert slots.runs == [None, None]
 
@@ -133,41 +134,29 @@ def test_memory_grows_with_the_batch():
 
 
 DEVICES = """
-import re
-import jax, numpy as np
+import jax
 from tests.batch import test_slots as t
 from pmv_jax.batch import slots as batch
 assert jax.device_count() == 8
 slots = batch.Batch(t.generator(), 1)
 t.enter(slots, 0, slot=0), t.enter(slots, 1, t.LONGER, slot=7)
-programs = []
-compiled = batch.compiled
-def watched(*about):
-    def call(*arguments):
-        programs.append(compiled(*about).lower(*arguments).compile().as_text())
-        batch.compiled = compiled
-        return compiled(*about)(*arguments)
-    return call
-batch.compiled = watched
 ended = {}
 while len(ended) < 2:
     for slot, problem in slots.advance():
         assert problem is None, problem
         ended[slot], slots.runs[slot] = slots.runs[slot], None
-(program,) = programs
-assert "num_partitions=8" in program and "while(" in program
-print("collectives:", re.findall(r"all-[a-z-]+|reduce-scatter|collective-[a-z-]+|send|recv", program))
+        places = {array.device.id for array in jax.tree.leaves(ended[slot].result.params)}
+        assert places == {slot}, places
 t.assert_same(ended[0], t.alone(0))
 t.assert_same(ended[7], t.alone(1, t.LONGER))
 """
 
 
 @pytest.mark.slow
-def test_eight_devices_give_the_same_and_do_not_talk_to_each_other():
+def test_each_of_eight_devices_gives_the_same_by_itself():
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "8"}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     done = subprocess.run(
         [sys.executable, "-c", DEVICES], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip() == "collectives: []"

@@ -32,7 +32,8 @@ measure() {  # NAME SECONDS WHAT FLAGS...
 }
 
 part device 20 "$python" -c "import jax; print(jax.__version__, jax.devices())"
-part parity 60 "$python" -m pytest -n 0 -q tests/models/test_parity.py tests/rendering/test_accelerators.py
+# With the optimisations that tests do without on a processor.
+part parity 60 env JAX_DISABLE_MOST_OPTIMIZATIONS=0 "$python" -m pytest -n 0 -q tests/models/test_parity.py tests/rendering/test_accelerators.py
 measure forward 45 forward "${generator[@]}" --precision bfloat16 "${beside[@]}"
 measure step_1_view 60 tuning_step "${generator[@]}" --precision bfloat16 --views 0 "${beside[@]}"
 measure step_3_views 60 tuning_step "${generator[@]}" --precision bfloat16 --views 2
