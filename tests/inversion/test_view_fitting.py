@@ -66,6 +66,9 @@ def test_the_pose_of_the_inputs_camera_is_fitted_and_no_other():
     expected += value * 2 * 0.5 * pose  # the pull towards half of it
     plan = PLAN.replace(camera_rate=PLAN.camera_rate.at[:3].set(0.01), pose=0.5 * pose, pose_pull=jnp.float32(2))
     state, _ = fit(code, views, 1, plan=plan, pose=pose)
+    np.testing.assert_array_equal(state.variables["pose"], pose)  # this plan leaves the camera that came with it
+    plan = plan.replace(fits_pose=np.bool_(True))
+    state, _ = fit(code, views, 1, plan=plan, pose=pose)
     np.testing.assert_allclose(10 * state.optimiser[0].mu["pose"], expected, rtol=1e-3)
     step = state.variables["pose"] - pose  # Adam's first one has the full rate
     np.testing.assert_allclose(step, -0.01 * np.sign(expected) * poses.PACE, rtol=1e-2)
