@@ -13,7 +13,6 @@ from typing import Any
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -187,7 +186,7 @@ def _first_draft(
 
 def _checked(name: str, values: np.ndarray | Array, shape: tuple[int, ...]) -> Array:
     """Values as float32; raises InputError unless they are finite and of this shape."""
-    array = jnp.asarray(values, jnp.float32)
+    array = jax.device_put(np.asarray(values, np.float32))
     try:
         chex.assert_shape(array, shape)
     except AssertionError as error:

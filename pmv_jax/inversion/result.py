@@ -138,9 +138,9 @@ def load_inversion(path: str | Path, base: Generator | None = None) -> Inversion
         for stage in meta["stages"]
     )
     if needed:
-        tuned = jax.tree.map(jnp.asarray, tree["tuned"])
+        tuned = checkpoints.on_device(tree["tuned"])
         return Inversion(_merged(base, tuned), tree["ws"], tree["camera"], config, stages, tuned=tuned)
-    generator = Generator(family, jax.tree.map(jnp.asarray, tree["variables"]))
+    generator = Generator(family, checkpoints.on_device(tree["variables"]))
     return Inversion(generator, tree["ws"], tree["camera"], config, stages)
 
 
