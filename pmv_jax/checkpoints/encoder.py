@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pmv_jax import config as config_lib
-from pmv_jax.checkpoints.orbax import leaf_shapes, load_tree, save_tree
+from pmv_jax.checkpoints.orbax import leaf_shapes, load_tree, on_device, save_tree
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.errors import InputError
 from pmv_jax.models.encoder import Encoder, initialise
@@ -95,4 +94,4 @@ def load_encoder(generator_directory: str | Path, generator: Generator) -> Encod
     wanted = jax.eval_shape(lambda key: initialise(config, key).params, jax.random.key(0))
     if leaf_shapes(params) != leaf_shapes(wanted):
         raise InputError(f"{directory}: its weights do not fit {CONFIG_FILE}; restore it, or remove {directory}")
-    return Encoder(config, jax.tree.map(lambda x: jnp.asarray(np.float32(x)), params))
+    return Encoder(config, on_device(params))

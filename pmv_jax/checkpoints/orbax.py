@@ -95,7 +95,7 @@ def load_generator(directory: str | Path | None = None) -> Generator:
         raise InputError(f"{directory}: {CONFIG_FILE} describes no possible network; convert it again") from error
     variables = load_tree(directory / VARIABLES_DIRECTORY)
     _check_fit(variables, shapes, directory)
-    return Generator(config, jax.tree.map(lambda x: jnp.asarray(np.float32(x)), variables))
+    return Generator(config, on_device(variables))
 
 
 def load_config(directory: str | Path) -> GeneratorConfig:
@@ -175,6 +175,12 @@ def load_tree(directory: str | Path) -> Tree:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise InputError(f"{directory}: the checkpoint cannot be read ({reason}); restore or write it again") from error
     return jax.tree.map(np.asarray, tree)
+
+
+def on_device(tree: Tree) -> Tree:
+    """NumPy arrays of any floating dtype as float32 on JAX's default device. (`jnp.asarray` would compile a program for
+    each of their shapes.)"""
+    return jax.device_put(jax.tree.map(lambda x: np.asarray(x, np.float32), tree))
 
 
 def leaf_shapes(tree: Tree) -> dict[str, tuple[int, ...]]:

@@ -18,6 +18,7 @@ from pmv_jax.cameras import poses
 from pmv_jax.config import InversionConfig
 from pmv_jax.inversion import view_fitting
 from pmv_jax.inversion.stage import Draft, Photograph
+from pmv_jax.models import frames
 from pmv_jax.models.encoder import Glance
 from pmv_jax.models.generator import Generator
 
@@ -48,10 +49,11 @@ def random_codes(generator: Generator, camera: Array) -> Array:
     return generator.mapping(z, jnp.broadcast_to(camera, (_STATISTICS_SAMPLES, 25)))[:, 0]
 
 
-def average_head(generator: Generator, camera: Array) -> dict[str, Array]:
-    """The generator's average head from a camera [25], as `Generator.render` gives it."""
+def average_head(generator: Generator, camera: Array) -> dict[str, np.ndarray]:
+    """The generator's average head from a camera [25], as `Generator.render` gives it, by the program of all frames."""
     ws = _rows(statistics(generator, camera).mean, generator.config.num_ws)
-    return generator.render(generator.planes(ws), ws, camera)
+    seen = frames.render(generator, generator.planes(ws), ws, camera[None])
+    return {name: of_views[0] for name, of_views in seen.items()}
 
 
 def begin(draft: Draft) -> Draft:

@@ -30,14 +30,12 @@ _EDGE = 0.02  # width around the outline in which no pixel is believed, in units
 
 @dataclasses.dataclass(frozen=True)
 class FindBackdrop(EachPhotograph):
-    """Where the backdrop begins, if there is a matte: a row of the method, in no steps."""
+    """Where the backdrop begins: a row of the method, in no steps."""
 
     name: str = "backdrop"
 
     def look(self, name: str, draft: Draft, photograph: Photograph) -> Coroutine[StageRequest, Tree, Photograph]:
         """See `EachPhotograph.look`."""
-        if photograph.matte is None:
-            return photograph
         # Of all that says where the surface is, this is compiled anyway.
         seen = latent.average_head(draft.generator, photograph.camera)
         limit = head_limit(np.asarray(cameras.ray_distance_to_z_depth(seen["ray_distance"], photograph.camera)))
@@ -71,7 +69,7 @@ def of_inputs(draft: Draft, room: int) -> Outline | None:
       Arrays [N + room, n, n]; None without a matte and a backdrop, or a weight for it in the recipe.
     """
     known = tuple(
-        None if one.head_limit is None else (one.matte, one.weights, one.head_limit, one.camera)
+        None if one.matte is None or one.head_limit is None else (one.matte, one.weights, one.head_limit, one.camera)
         for one in draft.photographs
     )
     if not any(known) or not draft.config.loss.outline_weight:
@@ -92,6 +90,13 @@ def _padded(known: tuple[tuple[Array, ...] | None, ...], *, side: int, room: int
     return Outline(*(jnp.pad(jnp.stack(x), ((0, room), (0, 0), (0, 0))) for x in zip(*each, strict=True)))
 
 
+def head(z_depth: Array, limit: Array, size: int) -> Array:
+    """Where the head is, and not the backdrop: [size, size], 1 there and 0 elsewhere, by z-depth [h, w] and the head
+    limit [n, n] of a view."""
+    before = z_depth < jax.image.resize(limit, z_depth.shape, "linear")
+    return jax.image.resize(before.astype(jnp.float32), (size, size), "nearest")
+
+
 def agreement(matte: Array, z_depth: Array, limit: Array) -> Array:
     """Where a pixel and all around it is head by the matte and by the surface, or backdrop by both.
 
@@ -105,12 +110,11 @@ def agreement(matte: Array, z_depth: Array, limit: Array) -> Array:
     Returns:
       [H, W], 1 there and 0 elsewhere.
     """
-    before = z_depth < jax.image.resize(limit, z_depth.shape, "linear")
-    head = jax.image.resize(before.astype(jnp.float32), matte.shape, "nearest")
+    solid = head(z_depth, limit, len(matte))
     drawn = jnp.where(matte > 0.5, 1.0, 0.0)
     window = (2 * round(_EDGE * matte.shape[0] / 2) + 1,) * 2
 
     def all_around(mask: Array) -> Array:
         return jax.lax.reduce_window(mask, jnp.inf, jax.lax.min, window, (1, 1), "SAME")
 
-    return jnp.maximum(all_around(jnp.minimum(drawn, head)), all_around(1 - jnp.maximum(drawn, head)))
+    return jnp.maximum(all_around(jnp.minimum(drawn, solid)), all_around(1 - jnp.maximum(drawn, solid)))

@@ -14,7 +14,6 @@ from typing import Any
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -212,7 +211,7 @@ def _seen(photograph: Photograph, size: int, encoder: Encoder | None) -> Photogr
 
 def _checked(name: str, values: np.ndarray | Array, shape: tuple[int, ...]) -> Array:
     """Values as float32; raises InputError unless they are finite and of this shape."""
-    array = jnp.asarray(values, jnp.float32)
+    array = jax.device_put(np.asarray(values, np.float32))
     try:
         chex.assert_shape(array, shape)
     except AssertionError as error:

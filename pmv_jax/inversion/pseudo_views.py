@@ -168,7 +168,7 @@ def blended(
         share = jax.vmap(_untouched)(warped.observed, raw_z_depth[inputs:], other_z_depth)[..., None]
         fill = share * other["image"] + (1 - share) * fill
     if config.fill == "mirror":
-        others = tuple(_mirrored(photograph) for photograph in photographs)
+        others = tuple(map(_mirrored, photographs, z_depth[:inputs]))
         tolerant = dataclasses.replace(config, depth_tolerance=min(1.0, _ASYMMETRY * config.depth_tolerance))
         reflected = _seen(others, z_depth[:inputs, :, ::-1], *views, tolerant)
         share = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(reflected.visibility)[..., None]
@@ -190,19 +190,21 @@ def _seen(
     return _nearest(warps, jnp.stack([photograph.camera for photograph in photographs]), z_depth, around)
 
 
-def _mirrored(photograph: Photograph) -> Photograph:
-    """A photograph of the mirrored head. Where a matte tells, of nothing else: what stands beside a head has no mirror
+def _mirrored(photograph: Photograph, z_depth: Array) -> Photograph:
+    """A photograph, of z-depth [h, w], of the mirrored head and nothing else: what stands beside a head has no mirror
     image on its other side."""
-    weights = photograph.weights if photograph.matte is None else photograph.weights * photograph.matte
-    flipped = {"image": photograph.image, "matte": photograph.matte, "head_limit": photograph.head_limit}
-    flipped = {name: None if x is None else x[:, ::-1] for name, x in {**flipped, "weights": weights}.items()}
-    return photograph.replace(camera=cameras.mirrored(photograph.camera), **flipped)
+    weights, limit = photograph.weights, photograph.head_limit
+    if limit is not None:
+        weights = weights * outline.head(z_depth, limit, len(weights))
+    left = {"image": photograph.image, "weights": weights, "matte": photograph.matte, "head_limit": limit}
+    right = {name: None if x is None else x[:, ::-1] for name, x in left.items()}
+    return photograph.replace(camera=cameras.mirrored(photograph.camera), **right)
 
 
 def _warped(photograph: Photograph, own: Array, z_depth: Array, around: Array, config: PseudoViewConfig) -> Warp:
     """A photograph of the z-depth `own` [h, w] as views of z-depths [V, h, w] find it, with a leading axis V."""
     weights, limits = photograph.weights, {"tolerance": config.depth_tolerance, "steepest": config.steepest}
-    if photograph.head_limit is not None:
+    if photograph.matte is not None and photograph.head_limit is not None:
         weights = weights * outline.agreement(photograph.matte, own, photograph.head_limit)
     layers = jnp.concatenate([weights[..., None] * photograph.image, weights[..., None]], axis=-1)
     warp = jax.vmap(lambda z, c: visibility.warp(layers, own, photograph.camera, z, c, **limits))(z_depth, around)

@@ -37,7 +37,7 @@ class Inversion:
       stages: what was run.
       pseudo_views: what the joint tuning was shown; None if it was not run, or after loading.
       head_limits: for each input [n, n], z-depths up to which the head may reach in it (`outline`), or None without a
-        matte; none at all after loading.
+        backdrop; none at all after loading.
       tuned: what was tuned of the generator, see `tuned_weights`; None after loading all of it.
       other_cameras: [N - 1, 25] of further inputs.
     """
@@ -147,9 +147,9 @@ def load_inversion(path: str | Path, base: Generator | None = None) -> Inversion
     )
     known = {"other_cameras": tree["other_cameras"]} if "other_cameras" in tree else {}
     if needed:
-        tuned = jax.tree.map(jnp.asarray, tree["tuned"])
+        tuned = checkpoints.on_device(tree["tuned"])
         return Inversion(_merged(base, tuned), tree["ws"], tree["camera"], config, stages, tuned=tuned, **known)
-    generator = Generator(family, jax.tree.map(jnp.asarray, tree["variables"]))
+    generator = Generator(family, checkpoints.on_device(tree["variables"]))
     return Inversion(generator, tree["ws"], tree["camera"], config, stages, **known)
 
 

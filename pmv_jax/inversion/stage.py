@@ -38,7 +38,7 @@ class Photograph:
       glance: `models.encoder.Glance`, what the encoder saw in the image.
       estimate: `camera.Estimate`, what the search knows of the camera.
       pose: [5] of the camera (`cameras.poses`), if it is an estimate that the latent stage may refine.
-      head_limit: [n, n], z-depths up to which the head may reach; found where there is a matte.
+      head_limit: [n, n], z-depths up to which the head may reach; None where the generator has no backdrop.
     """
 
     image: Array

@@ -106,7 +106,7 @@ def plan(
     capacity = -(-max(steps, 1) // _CAPACITY) * _CAPACITY
 
     def padded(values: np.ndarray | float) -> Array:
-        return jnp.asarray(np.float32(np.pad(np.broadcast_to(values, (steps,)), (0, capacity - steps))))
+        return jax.device_put(np.float32(np.pad(np.broadcast_to(values, (steps,)), (0, capacity - steps))))
 
     return Plan(
         padded(code_rate),
