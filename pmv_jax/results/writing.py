@@ -95,8 +95,28 @@ def write_result(
     inversion.save(directory / "inversion")
     wrong_side = _wrong_side(inversion.head_limit, depth, matte, weights)
     figures = measure(inversion, image, reconstruction, peak_memory, weights, wrong_side)
-    yaws, pitches = (YAWS, PITCHES) if outputs.turntable else (SWEEP_YAWS, (0.0,))
-    page = report.Report(
+    mesh = None if mesh is None else decimate(mesh, REPORT_FACES)
+    page = _page(title, inversion, image, reconstruction, depth, turned, pseudo_views, mesh, figures)
+    report.write_report(directory / "report.html", page)
+    _write_json(directory / "config.json", page.config)
+    _write_json(directory / "metrics.json", figures)
+    return figures
+
+
+def _page(
+    title: str,
+    inversion: Inversion,
+    image: np.ndarray,
+    reconstruction: np.ndarray,
+    depth: np.ndarray,
+    turned: dict[tuple[float, float], RenderedView],
+    pseudo_views: list[dict[str, np.ndarray]],
+    mesh: Mesh | None,
+    figures: dict[str, Any],
+) -> report.Report:
+    """What report.html shows; the arguments are those of `write_result` and what it made of them."""
+    yaws, pitches = (YAWS, PITCHES) if inversion.config.outputs.turntable else (SWEEP_YAWS, (0.0,))
+    return report.Report(
         title=title,
         image=image,
         reconstruction=reconstruction,
@@ -104,15 +124,11 @@ def write_result(
         normals=images.resize(frames.normals(depth, inversion.camera), image.shape[:2]),
         turntable=report.Turntable(yaws, pitches, [turned[yaw, pitch].image for pitch in pitches for yaw in yaws]),
         pseudo_views=pseudo_views,
-        mesh=None if mesh is None else decimate(mesh, REPORT_FACES),
+        mesh=mesh,
         losses={stage.name: stage.losses for stage in inversion.stages},
         figures=figures,
         config=to_dict(inversion.config),
     )
-    report.write_report(directory / "report.html", page)
-    _write_json(directory / "config.json", page.config)
-    _write_json(directory / "metrics.json", figures)
-    return figures
 
 
 def write_first_look(directory: Path, inversion: Inversion, image: np.ndarray) -> None:
