@@ -116,9 +116,27 @@ def write_result(
     mesh = _write_mesh(directory / "mesh.glb", inversion, turned) if outputs.mesh else None
     inversion.save(directory / "inversion")
     figures = measure(inversion, inputs, peak_memory, turned)
-    yaws, pitches = (YAWS, PITCHES) if outputs.turntable else (SWEEP_YAWS, (0.0,))
+    mesh = None if mesh is None else decimate(mesh, REPORT_FACES)
+    page = _page(title, inversion, inputs, turned, pseudo_views, mesh, figures)
+    report.write_report(directory / "report.html", page)
+    _write_json(directory / "config.json", page.config)
+    _write_json(directory / "metrics.json", figures)
+    return figures
+
+
+def _page(
+    title: str,
+    inversion: Inversion,
+    inputs: Sequence[InputView],
+    turned: Turned,
+    pseudo_views: list[dict[str, np.ndarray]],
+    mesh: Mesh | None,
+    figures: dict[str, Any],
+) -> report.Report:
+    """What report.html shows; the arguments are those of `write_result` and what it made of them."""
+    yaws, pitches = (YAWS, PITCHES) if inversion.config.outputs.turntable else (SWEEP_YAWS, (0.0,))
     first, *others = inputs
-    page = report.Report(
+    return report.Report(
         title=title,
         image=first.image,
         reconstruction=first.reconstruction,
@@ -126,16 +144,12 @@ def write_result(
         normals=images.resize(frames.normals(first.depth, first.camera), first.image.shape[:2]),
         turntable=report.Turntable(yaws, pitches, [turned[yaw, pitch].image for pitch in pitches for yaw in yaws]),
         pseudo_views=pseudo_views,
-        mesh=None if mesh is None else decimate(mesh, REPORT_FACES),
+        mesh=mesh,
         losses={stage.name: stage.losses for stage in inversion.stages},
         figures=figures,
         config=to_dict(inversion.config),
         others=[{"input": view.image, "reconstruction": view.reconstruction} for view in others],
     )
-    report.write_report(directory / "report.html", page)
-    _write_json(directory / "config.json", page.config)
-    _write_json(directory / "metrics.json", figures)
-    return figures
 
 
 def write_first_look(directory: Path, inversion: Inversion, photographs: Sequence[Photograph]) -> None:
