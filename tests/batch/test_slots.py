@@ -145,7 +145,7 @@ while len(ended) < 2:
     for slot, problem in slots.advance():
         assert problem is None, problem
         ended[slot], slots.runs[slot] = slots.runs[slot], None
-        places = {array.device.id for array in jax.tree.leaves(ended[slot].result.params)}
+        places = {array.device.id for array in jax.tree.leaves(ended[slot].result.generator.params)}
         assert places == {slot}, places
 t.assert_same(ended[0], t.alone(0))
 t.assert_same(ended[7], t.alone(1, t.LONGER))
