@@ -91,8 +91,16 @@ def _padded(known: tuple[tuple[Array, ...] | None, ...], *, side: int, room: int
 
 
 def head(z_depth: Array, limit: Array, size: int) -> Array:
-    """Where the head is, and not the backdrop: [size, size], 1 there and 0 elsewhere, by z-depth [h, w] and the head
-    limit [n, n] of a view."""
+    """Where the head is, and not the backdrop.
+
+    Args:
+      z_depth: [h, w] of a view, of the surface.
+      limit: [n, n], `head_limit` of the view.
+      size: side of what is returned.
+
+    Returns:
+      [size, size], 1 there and 0 elsewhere.
+    """
     before = z_depth < jax.image.resize(limit, z_depth.shape, "linear")
     return jax.image.resize(before.astype(jnp.float32), (size, size), "nearest")
 
@@ -104,8 +112,7 @@ def agreement(matte: Array, z_depth: Array, limit: Array) -> Array:
 
     Args:
       matte: [H, W] in [0, 1].
-      z_depth: [h, w] of the same view, of the surface.
-      limit: [n, n], `head_limit` of the view.
+      z_depth, limit: see `head`.
 
     Returns:
       [H, W], 1 there and 0 elsewhere.
