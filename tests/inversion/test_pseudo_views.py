@@ -169,3 +169,18 @@ def test_the_hidden_half_is_the_mirror_image_of_the_other_where_the_head_is_as_s
     else:
         assert errors["mirror"] < 0.3 * errors["both"]
     np.testing.assert_allclose(made["mirror"].warp, made["both"].warp, atol=1e-3)
+
+
+def test_a_mirrored_photograph_shows_the_head_alone():
+    """Of a photograph whose left third is head: it is on the right then, and nothing else is believed."""
+    size, camera = 24, look_at(0.5, 0.1)
+    image = jax.random.uniform(jax.random.key(0), (size, size, 3))
+    z_depth = jnp.where(jnp.arange(size) < size // 3, 2.5, 3.2) * jnp.ones((size, 1))
+    weights = jnp.ones((size, size)).at[:3].set(0)
+    photograph = Photograph(image, camera, weights=weights, head_limit=jnp.full((8, 8), 2.9))
+    mirrored = pseudo_views._mirrored(photograph, z_depth)
+    np.testing.assert_array_equal(mirrored.image, image[:, ::-1])
+    expected = np.zeros((size, size))
+    expected[3:, -size // 3 :] = 1
+    np.testing.assert_array_equal(mirrored.weights, expected)
+    np.testing.assert_allclose(yaw_pitch(mirrored.camera), (-0.5, 0.1), atol=1e-6)
