@@ -54,14 +54,8 @@ class JobBar:
             self._bar.close()
 
     def update(self, done: float, total: int, failed: int, rate: float) -> None:
-        """To be called whenever more is done.
-
-        Args:
-          done: images so far, running ones by their shares.
-          total: images that are to be done.
-          failed: how many of those done have failed.
-          rate: images an hour.
-        """
+        """To be called whenever more is done: images `done` so far of a `total`, running ones by their shares, how many
+        `failed`, and the `rate`, images an hour."""
         if self._bar is None:
             form = "{desc}{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
             self._bar = tqdm(total=total, bar_format=form, mininterval=_pause())

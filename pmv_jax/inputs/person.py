@@ -44,13 +44,8 @@ class Person:
         return {**first, **({"others": others} if others else {})}
 
     def write_alignments(self, directory: Path, generator: Any, cameras: np.ndarray) -> None:
-        """`Target.write_alignment` of each photograph, in its own folder.
-
-        Args:
-          directory: of the result.
-          generator: that the photographs were inverted with.
-          cameras: [N, 25], that the inversion ended with.
-        """
+        """See `Target.write_alignment`, of each photograph in its folder of a result's directory, by the cameras
+        [N, 25] that the inversion ended with."""
         for number, (target, camera) in enumerate(zip(self.targets, cameras, strict=True), 1):
             target.write_alignment(folder(directory, number), generator, camera)
 
