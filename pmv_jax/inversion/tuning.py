@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import optax
 
 from pmv_jax.config import InversionConfig, JointConfig, TuningConfig
 from pmv_jax.inversion import losses, view_fitting
@@ -44,12 +43,8 @@ def hand_on(draft: Draft, fitted: dict[str, Any]) -> Draft:
 
 def learning_rates(config: TuningConfig | JointConfig) -> np.ndarray:
     """Learning rates [steps]: after a linear warm-up a cosine down to `final_rate` times the peak."""
-    peak = config.learning_rate
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0 if config.warm_up else peak,
-        peak,
-        round(config.warm_up * config.steps),
-        max(config.steps, 1),
-        config.final_rate * peak,
-    )
-    return np.asarray(schedule(np.arange(config.steps)))
+    t, warm = np.arange(config.steps), round(config.warm_up * config.steps)
+    rise = t / max(warm, 1)
+    fall = 0.5 + 0.5 * np.cos(np.pi * (t - warm) / max(config.steps - warm, 1))
+    shares = np.where(t < warm, rise, config.final_rate + (1 - config.final_rate) * fall)
+    return np.float32(config.learning_rate * shares)
