@@ -238,7 +238,8 @@ def _loss_and_gradient(fit: _Fit, variables: Tree, step: Array, key: Array) -> t
     order = _random_order(order_key, fit)
     value, watched, gradient = _sum_over_views(fit, _Inputs(heads, pose, planes, ws), order)
     d_backbone, d_code = backward((gradient.planes, gradient.ws, jnp.ones(())))
-    d_pose = gradient.pose + value * fit.plan.pose_pull * (pose - fit.plan.pose)
+    pull = value * fit.plan.pose_pull * (pose - fit.plan.pose)
+    d_pose = jnp.where(fit.plan.fits_pose, gradient.pose + pull, 0.0)
     gradients = {"code": d_code, "params": {**gradient.heads, **d_backbone}, "pose": d_pose}
     return (value + penalty, watched), gradients
 
