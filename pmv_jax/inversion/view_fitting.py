@@ -238,7 +238,8 @@ def _loss_and_gradient(fit: _Fit, variables: Tree, step: Array, key: Array) -> t
     order = _random_order(order_key, fit)
     value, watched, gradient = _sum_over_views(fit, _Scene(heads, poses, planes, ws), order)
     d_backbone, d_code = backward((gradient.planes, gradient.ws, jnp.ones(())))
-    d_poses = gradient.poses + value / fit.inputs * fit.plan.pose_pull * (poses - fit.plan.poses)
+    pull = value / fit.inputs * fit.plan.pose_pull * (poses - fit.plan.poses)
+    d_poses = jnp.where(fit.plan.fitted[:, None], gradient.poses + pull, 0.0)
     gradients = {"code": d_code, "params": {**gradient.heads, **d_backbone}, "poses": d_poses}
     return (value + penalty, watched), gradients
 

@@ -46,7 +46,7 @@ def test_gradients_summed_view_by_view_are_those_of_the_whole_loss():
     value, grads = jax.jit(whole)({"code": code, "params": generator().params})
     state, losses = fit(code, views, 1)
     np.testing.assert_allclose(losses[0], value, rtol=1e-5)
-    moments = {name: state.optimiser[0].mu[name] for name in ("code", "params")}
+    moments = {name: state.optimiser[0].mu[name] for name in grads}
     first_moment = ravel_pytree(moments)[0]  # a tenth of the gradient, after one step of Adam
     expected = ravel_pytree(grads)[0]
     np.testing.assert_allclose(10 * first_moment, expected, atol=1e-5 * float(jnp.abs(expected).max()))
