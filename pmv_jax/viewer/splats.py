@@ -26,7 +26,7 @@ def serve_splats(shown: Splats, host: str, port: int) -> Iterator[viser.ViserSer
       port: a free one.
     """
     middle = _ENLARGED * np.median(shown.positions, axis=0)
-    front = np.asarray(cameras.look_at(0.0, 0.0, pivot=tuple(map(float, middle)), radius=_ENLARGED * _AROUND))
+    front = np.asarray(cameras.look_from(np.float32(middle + (0, 0, _ENLARGED * _AROUND)), np.float32(middle)))
     with running(host, port, front, middle) as server:
         server.scene.add_gaussian_splats(
             "/splats",
