@@ -79,7 +79,8 @@ def test_methods_take_the_same_steps():
     total = ours.latent.steps + ours.tuning.steps + ours.joint.steps
     for name, config in methods.items():
         steps = config.latent.steps + config.tuning.steps + config.joint.steps
-        assert steps == total - (ours.tuning.steps if name == "oracle" else 0), name
+        expected = total - (ours.tuning.steps if name == "oracle" else 0)
+        assert steps == (sum(benchmark.BUDGETS[name]) if name in benchmark.BUDGETS else expected), name
     assert methods["pmv"] == ours
     assert methods["w"].latent.space == "w" and methods["w_plus"].latent.space == "w_plus"
     assert methods["pti"].joint.steps == 0 and methods["pti"].latent == ours.latent
@@ -91,6 +92,8 @@ def test_methods_take_the_same_steps():
     assert rates.joint.reset_generator and rates.latent.noise == ours.latent.noise
     other = InversionConfig(seed=3, loss=LossConfig(perceptual="none"))
     assert all(config.loss == other.loss and config.seed == 3 for config in benchmark.methods(other).values())
+    for name, steps in benchmark.BUDGETS.items():
+        assert name == f"{sum(steps)} steps"
     for name in benchmark.ABLATIONS:
         assert methods[name] != ours, name
 
@@ -150,7 +153,7 @@ def bench(case, truth, tmp_path, monkeypatch):
     """A bench whose inversions render the truth a little darker; `bench.calls` counts them."""
     config = GeneratorConfig(image_resolution=RESOLUTION, rendering=RenderingConfig(neural_resolution=COARSE))
 
-    def invert(image, camera, generator, config, state_directory, method):
+    def invert(image, camera, generator, config, state_directory, method, encoder):
         np.testing.assert_allclose(image, truth.image[0], atol=0.5 / 127)
         np.testing.assert_array_equal(camera, truth.cameras[0])
         calls.append(config)
