@@ -200,7 +200,8 @@ def _render(generator: Generator, recipe: InversionConfig) -> tuple[Callable[...
 def _warp(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
     config, family = recipe.pseudo_views, generator.config
     size, raw = family.image_resolution, family.rendering.neural_resolution
-    photograph = Photograph(jnp.zeros((size, size, 3)), jnp.zeros(25), weights=jnp.ones((size, size)))
+    known = {"weights": jnp.ones((size, size)), "head_limit": jnp.zeros((raw, raw))}
+    photograph = Photograph(jnp.zeros((size, size, 3)), jnp.zeros(25), **known)
     everyone = jnp.zeros((1 + config.count, 25))
 
     def seen(count: int) -> dict[str, Array]:
@@ -208,7 +209,7 @@ def _warp(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., 
 
     fine = config.depth_detail * raw
     surface = jnp.zeros((1 + config.count, fine, fine)) if fine else None
-    other = seen(config.count) if config.fill == "both" else None
+    other = seen(config.count) if config.fill != "tuned" else None
     blend = functools.partial(pseudo_views.blended, config=config)
     return blend, ((photograph,), everyone, seen(1 + config.count), surface, other)
 

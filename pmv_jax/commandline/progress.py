@@ -6,23 +6,28 @@ import functools
 import math
 import sys
 from collections.abc import Callable
+from typing import Self
 
 from tqdm import tqdm
 
 
-class ProgressBars:
-    """One bar at a time, each staying on the screen when the next begins. A context manager."""
+class _Bar:
+    """A bar that begins when there is something to show, and ends with the context."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
 
-    def __enter__(self) -> ProgressBars:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class ProgressBars(_Bar):
+    """One bar at a time, each staying on the screen when the next begins. A context manager."""
 
     def update(self, stage: str, done: int, total: int, loss: float = math.nan) -> None:
         """To be called when a stage starts or resumes, and whenever more of it is done: `done` steps of `total`, the
@@ -40,18 +45,8 @@ class ProgressBars:
         return functools.partial(self.update, name)
 
 
-class JobBar:
+class JobBar(_Bar):
     """One bar for a whole batch. A context manager."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm | None = None
-
-    def __enter__(self) -> JobBar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
     def update(self, done: float, total: int, failed: int, rate: float) -> None:
         """To be called whenever more is done: images `done` so far of a `total`, running ones by their shares, how many

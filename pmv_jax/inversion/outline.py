@@ -30,12 +30,15 @@ _EDGE = 0.02  # width around the outline in which no pixel is believed, in units
 
 @dataclasses.dataclass(frozen=True)
 class FindBackdrop(EachPhotograph):
-    """Where the backdrop begins: a row of the method, in no steps."""
+    """Where the backdrop begins, for mattes and mirror images: a row of the method, in no steps."""
 
     name: str = "backdrop"
 
     def look(self, name: str, draft: Draft, photograph: Photograph) -> Coroutine[StageRequest, Tree, Photograph]:
         """See `EachPhotograph.look`."""
+        recipe = draft.config
+        if photograph.matte is None and not (recipe.joint.steps and recipe.pseudo_views.fill == "mirror"):
+            return photograph
         # Of all that says where the surface is, this is compiled anyway.
         seen = latent.average_head(draft.generator, photograph.camera)
         limit = head_limit(np.asarray(cameras.ray_distance_to_z_depth(seen["ray_distance"], photograph.camera)))

@@ -122,8 +122,8 @@ def make(
       tuned: after stage 2.
       untuned: before it.
       ws: pivot [num_ws, w_dim].
-      photographs: the N inputs, with camera and weights: what is not to be believed is not seen. Of those with a head
-        limit no other view shows what the geometry has on the wrong side of the matte's outline.
+      photographs: the N inputs, with camera and weights: what is not to be believed is not seen. Of those with a
+        matte no other view shows what the geometry has on the wrong side of the matte's outline.
       config: which views, and how they are blended.
     """
     around = view_cameras(photographs[0].camera, config, tuned.config)
@@ -160,8 +160,9 @@ def blended(
     raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
     z_depth = raw_z_depth if surface is None else surface
     views = z_depth[inputs:], around
+    softened = jax.vmap(functools.partial(soften, erode=config.erode, blur=config.blur))
     warped = _seen(photographs, z_depth[:inputs], *views, config)
-    visible = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(warped.visibility)
+    visible = softened(warped.visibility)
     fill = rendered["image"][inputs:]
     if other is not None:
         other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], around)
@@ -171,7 +172,7 @@ def blended(
         others = tuple(map(_mirrored, photographs, z_depth[:inputs]))
         tolerant = dataclasses.replace(config, depth_tolerance=min(1.0, _ASYMMETRY * config.depth_tolerance))
         reflected = _seen(others, z_depth[:inputs, :, ::-1], *views, tolerant)
-        share = jax.vmap(lambda mask: soften(mask, config.erode, config.blur))(reflected.visibility)[..., None]
+        share = softened(reflected.visibility)[..., None]
         fill = share * reflected.colour + (1 - share) * fill
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)

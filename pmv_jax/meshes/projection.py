@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 
 from pmv_jax import cameras
 from pmv_jax.meshes.mesh import Mesh
-
-# Compiled whole; else each of its steps is compiled by itself, which takes longer than all else here.
-_project = jax.jit(cameras.project)
 
 
 def project(camera: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +18,7 @@ def project(camera: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndar
     Returns:
       x and y [N, 2] in units of the picture, inside in (0, 1), and z-depth [N].
     """
-    where, depth = _project(camera, np.float32(points))
+    where, depth = cameras.project(camera, np.float32(points))
     return np.asarray(where, np.float64), np.asarray(depth, np.float64)
 
 

@@ -224,7 +224,7 @@ def _fit(
     image, camera, mask = (jnp.asarray(x)[None] for x in (painting.image, painting.camera, painting.mask))
     views = view_fitting.of_inputs(image, camera, 1 + config.emphasis * mask, room)
     generator = inversion.generator
-    state = view_fitting.start(jnp.array(inversion.ws), jax.tree.map(jnp.array, generator.params))
+    state = view_fitting.start(inversion.ws, generator.params)
     std = latent.statistics(generator, jnp.asarray(inversion.camera)).std
     fixed = {"loss_config": inversion.config.loss}
     key = jax.random.key(0)

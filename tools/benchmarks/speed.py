@@ -178,7 +178,7 @@ def step_program(case: Case, extra_views: int, *, weights: bool, steps: int) -> 
     )
     config = recipe(_CONFIG.value, _SET.value)
     tuned = tuned_weights.start(case.generator.params, config.weights)
-    state = view_fitting.start(*jax.tree.map(jnp.array, (case.ws, tuned)))  # copies, which the steps donate
+    state = view_fitting.start(case.ws, tuned)  # copies, which the steps donate
     fixed = {"loss_config": config.loss}
 
     def run(state: Any, generator: Generator, views: view_fitting.Views, plan: view_fitting.Plan, steps: Array) -> Any:
