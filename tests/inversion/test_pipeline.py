@@ -116,6 +116,7 @@ def test_several_photographs_make_one_head(tmp_path):
     assert inversion().cameras.shape == (1, 25)
 
 
+@pytest.mark.slow  # the mean over three inputs is tested with the program of all stages
 def test_the_same_photograph_twice_is_fitted_as_once():
     """Mean losses, so the same steps as of one, but for rounding."""
     recipe = override(RECIPE, ["joint.steps=0", "latent.camera_rate=0"])

@@ -60,13 +60,14 @@ def test_table_leaves_out_samples_and_what_is_not_known():
     assert text.splitlines()[0].split() == ["what", "seconds", "of", "peak"] and "0.25" in text and "[" not in text
 
 
-def test_steps_of_a_small_generator(tmp_path):
+@pytest.mark.parametrize("what", ["forward", pytest.param("tuning_step", marks=pytest.mark.slow)])
+def test_times_of_a_small_generator(tmp_path, what):
     save_generator(tmp_path / "generator", small_inversion.make().generator, {})
     options = ["--generator", tmp_path / "generator", "--out", tmp_path / "out", "--set", "loss.perceptual=none"]
     options += ["--repeat", 2, "--views", 0]
-    done = command.run(benchmark.main, tmp_path, "--measure", "tuning_step", *options)
+    done = command.run(benchmark.main, tmp_path, "--measure", what, *options)
     assert done.returncode == 0, done.stderr
-    written = json.loads((tmp_path / "out" / "tuning_step.json").read_text())
+    written = json.loads((tmp_path / "out" / f"{what}.json").read_text())
     (row,) = written["rows"]
     assert len(row["samples"]) == 2 and row["seconds"] > 0 and row["TFLOP/s"] > 0 and written["device"] in done.stdout
 

@@ -122,7 +122,8 @@ def load(out: Path, config: EncoderConfig) -> State:
     """
     path = out / STATE_FILE
     with np.load(path) as data:
-        return State(*state_files.filled(_trees(begin(config, 0)), data, path), int(data["step"]))
+        shapes = jax.eval_shape(lambda: _trees(begin(config, 0)))
+        return State(*state_files.filled(shapes, data, path), int(data["step"]))
 
 
 def _trees(state: State) -> tuple[Any, Any, Any]:

@@ -168,9 +168,9 @@ class Training:
             if str(data["stage"]) not in names:
                 known = ", ".join(names)
                 raise InputError(f"{path}: its stage {data['stage']} is none of {known}; train anew elsewhere")
-            state = self.begin(names.index(str(data["stage"])))
-            weights = state_files.filled(state.weights, data, path)
-            return State(weights, state.stage, int(data["step"]), int(data["heads"]))
+            stage = names.index(str(data["stage"]))
+            shapes = jax.eval_shape(lambda: self.begin(stage).weights)
+            return State(state_files.filled(shapes, data, path), stage, int(data["step"]), int(data["heads"]))
 
     def save_average(self, state: State, out: Path) -> None:
         """Writes the averaged weights alone to `out`, a quarter of the state: what travels."""
@@ -186,8 +186,8 @@ class Training:
             raise InputError(f"{path}: no such file; averaged weights stand beside a training's state")
         stage = next(i for i, stage in enumerate(self.stages) if stage.steps is None)
         with np.load(path) as data:
-            params = network.fresh(self.network_of(stage), self.seed).params
-            return self.begin(stage, state_files.filled(params, data, path))
+            shapes = jax.eval_shape(lambda: network.fresh(self.network_of(stage), self.seed).params)
+            return self.begin(stage, state_files.filled(shapes, data, path))
 
 
 class Log:

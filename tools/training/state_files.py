@@ -19,15 +19,18 @@ def named(tree: Any) -> dict[str, np.ndarray]:
 
 
 def filled(tree: Any, leaves: Mapping[str, np.ndarray], path: Path) -> Any:
-    """The tree with `leaves`, of the file `path`, in place of its own.
+    """The tree with `leaves`, of the file `path`, in place of its own; these have but to have shapes.
 
     Raises:
       InputError: one is missing, or has another shape.
     """
-    own = named(tree)
-    if any(name not in leaves or leaves[name].shape != x.shape for name, x in own.items()):
-        raise InputError(f"{path}: is of another network; train anew elsewhere")
-    return jax.tree.unflatten(jax.tree.structure(tree), [jnp.asarray(leaves[name]) for name in own])
+    def own(place: tuple[Any, ...], shaped: Any) -> jax.Array:
+        name = jax.tree_util.keystr(place)
+        if name not in leaves or leaves[name].shape != shaped.shape:
+            raise InputError(f"{path}: is of another network; train anew elsewhere")
+        return jnp.asarray(leaves[name])
+
+    return jax.tree_util.tree_map_with_path(own, tree)
 
 
 def write(path: Path, arrays: dict[str, Any]) -> None:

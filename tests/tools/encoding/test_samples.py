@@ -49,6 +49,7 @@ def test_no_two_examples_are_the_same(plain):
     assert plain.refresh() == 2
 
 
+@pytest.mark.slow  # the loop is tested on its own, the samples above, flags and fingerprints with the commands
 def test_an_encoder_of_any_generator_is_trained_from_its_own_heads(tmp_path, monkeypatch):
     tiny = {"resolution": SIDE, "widths": (4,) * 5, "blocks": (0,) * 5, "hidden_features": 8}
     monkeypatch.setattr(train_encoder, "EncoderConfig", functools.partial(EncoderConfig, **tiny))
@@ -64,7 +65,15 @@ def test_an_encoder_of_any_generator_is_trained_from_its_own_heads(tmp_path, mon
     other = generator.with_params({**generator.params, "decoder": generator.params["superresolution"]})
     with pytest.raises(InputError, match="encoder of another generator"):
         load_encoder(tmp_path / "generator", other)
-    done = command.run(train_encoder.main, tmp_path, *given, "--data", "shards")
-    assert done.returncode == 2 and "--data and --generator exclude each other" in done.stderr
-    done = command.run(train_encoder.main, tmp_path)
-    assert done.returncode == 2 and "give --generator DIR" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (("--generator", "generator", "--data", "shards"), "--data and --generator exclude each other"),
+        ((), "give --generator DIR"),
+    ],
+)
+def test_it_takes_heads_or_a_generator_that_paints_them(given, problem, tmp_path):
+    done = command.run(train_encoder.main, tmp_path, *given, "--out", "out")
+    assert done.returncode == 2 and problem in done.stderr and not list(tmp_path.iterdir())
