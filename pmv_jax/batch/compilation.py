@@ -210,8 +210,9 @@ def _warp(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., 
     fine = config.depth_detail * raw
     surface = jnp.zeros((1 + config.count, fine, fine)) if fine else None
     other = seen(config.count) if config.fill != "tuned" else None
+    limits = jnp.zeros((config.count, raw, raw)) if config.fill == "mirror" else None
     blend = functools.partial(pseudo_views.blended, config=config)
-    return blend, ((photograph,), everyone, seen(1 + config.count), surface, other)
+    return blend, ((photograph,), everyone, seen(1 + config.count), surface, other, limits)
 
 
 def _ws(generator: Generator) -> Array:

@@ -75,7 +75,7 @@ def main() -> int:
             checks = space.result / "alignment" / name
             checks.mkdir(parents=True)
             drawing.write_alignment(
-                checks, picture, found, crop, np.asarray(average_head(generator, found.pose.camera)["image"])
+                checks, picture, found, crop, np.asarray(average_head(generator, found.pose.camera[None])["image"][0])
             )
             labels.append([f"{name}.png", [float(value) for value in found.pose.camera]])
         if not labels:

@@ -96,7 +96,8 @@ class PseudoViewConfig(Settings, group="pseudo_views"):
     erode: float = setting(0.01, low=0, high=0.5)  # width taken off the mask, in units of the image size
     blur: float = setting(0.02, low=0, high=0.5)  # width of the Gaussian (six sigma) that softens its edge
     # Who fills in what the input does not show: the tuned generator; both, the untuned one where nothing was observed
-    # and they have the same surface; or before them the input's mirror image, since faces have two like halves.
+    # and they have the same surface; or before them the input: its mirror image, since faces have two like halves, and
+    # its backdrop, continued behind the head.
     fill: Literal["tuned", "both", "mirror"] = setting("mirror")
     hidden_weight: float = setting(0.2, low=0)  # of pixels that a generator made up, in the joint loss
 

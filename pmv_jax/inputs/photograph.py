@@ -103,7 +103,7 @@ class Target:
         from pmv_jax.faces.drawing import write_alignment
         from pmv_jax.inversion.latent import average_head
 
-        head = np.asarray(average_head(generator, camera)["image"])
+        head = np.asarray(average_head(generator, camera[None])["image"][0])
         write_alignment(directory, self.source.picture, self.portrait, self.image, head, camera)
 
 

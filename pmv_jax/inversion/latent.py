@@ -49,11 +49,10 @@ def random_codes(generator: Generator, camera: Array) -> Array:
     return generator.mapping(z, jnp.broadcast_to(camera, (_STATISTICS_SAMPLES, 25)))[:, 0]
 
 
-def average_head(generator: Generator, camera: Array) -> dict[str, np.ndarray]:
-    """The generator's average head from a camera [25], as `Generator.render` gives it, by the program of all frames."""
-    ws = _rows(statistics(generator, camera).mean, generator.config.num_ws)
-    seen = frames.render(generator, generator.planes(ws), ws, camera[None])
-    return {name: of_views[0] for name, of_views in seen.items()}
+def average_head(generator: Generator, views: Array) -> dict[str, np.ndarray]:
+    """The generator's average head from cameras [V, 25], as `frames.render` gives it: by the program of all frames."""
+    ws = _rows(statistics(generator, views[0]).mean, generator.config.num_ws)
+    return frames.render(generator, generator.planes(ws), ws, views)
 
 
 def begin(draft: Draft) -> Draft:

@@ -21,10 +21,9 @@ from pmv_jax.inversion import latent
 from pmv_jax.inversion.losses import Outline
 from pmv_jax.inversion.stage import Draft, EachPhotograph, Photograph, StageRequest, Tree
 from pmv_jax.meshes.backdrop import backdrop_depth
+from pmv_jax.models.generator import Generator
 
-_CLEARANCE = (
-    0.1  # of a head before the backdrop, in units of the world; ears are 0.25 before that of the demo generator
-)
+CLEARANCE = 0.1  # of a head before the backdrop, world units; ears are 0.25 before that of the demo generator
 _EDGE = 0.02  # width around the outline in which no pixel is believed, in units of the image's size
 
 
@@ -40,10 +39,17 @@ class FindBackdrop(EachPhotograph):
         if photograph.matte is None and not (recipe.joint.steps and recipe.pseudo_views.fill == "mirror"):
             return photograph
         # Of all that says where the surface is, this is compiled anyway.
-        seen = latent.average_head(draft.generator, photograph.camera)
-        limit = head_limit(np.asarray(cameras.ray_distance_to_z_depth(seen["ray_distance"], photograph.camera)))
-        return photograph if limit is None else photograph.replace(head_limit=jnp.asarray(limit))
+        limits = head_limits(draft.generator, photograph.camera[None])
+        return photograph if limits is None else photograph.replace(head_limit=jnp.asarray(limits[0]))
         yield  # a coroutine, like all stages
+
+
+def head_limits(generator: Generator, views: Array) -> np.ndarray | None:
+    """How far back heads may reach in views [V, 25]: `head_limit` of the average head in each, [V, n, n]; None if there
+    is a view without a backdrop."""
+    seen = latent.average_head(generator, views)
+    limits = list(map(head_limit, np.asarray(cameras.ray_distance_to_z_depth(seen["ray_distance"], views))))
+    return None if any(limit is None for limit in limits) else np.stack(limits)
 
 
 def head_limit(z_depth: np.ndarray) -> np.ndarray | None:
@@ -62,7 +68,7 @@ def head_limit(z_depth: np.ndarray) -> np.ndarray | None:
     y, x = np.mgrid[-1 : 1 : 1j * len(z_depth), -1 : 1 : 1j * len(z_depth)]
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
     surface = terms @ np.linalg.lstsq(terms[seen], z_depth[seen], rcond=None)[0]
-    return np.float32(np.clip(surface, z_depth[seen].min(), z_depth[seen].max()) - _CLEARANCE)
+    return np.float32(np.clip(surface, z_depth[seen].min(), z_depth[seen].max()) - CLEARANCE)
 
 
 def of_inputs(draft: Draft, room: int) -> Outline | None:

@@ -19,7 +19,7 @@ from jax import Array
 
 from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, PseudoViewConfig
-from pmv_jax.inversion import fit_stage, outline, tuned_weights, view_fitting, visibility
+from pmv_jax.inversion import backdrop, fit_stage, outline, tuned_weights, view_fitting, visibility
 from pmv_jax.inversion.stage import Draft, Photograph
 from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.inversion.visibility import Warp
@@ -114,9 +114,10 @@ def make(
     What an input shows well is warped, the rest is the generator's: of the tuned one, as in the released code (`fill`
     "tuned"), or of both. With "both", what is seen edge-on is the tuned generator's, and what is never seen is the
     untuned one's: tuning on one view has left its marks there, and nothing held it back. But only where both have the
-    same surface, or the outline of one head would be drawn beside that of the other. With "mirror", the inputs' mirror
-    images come before both: the other half of a face tells more of a hidden one than any generator (facial symmetry as
-    a prior: Yin et al., "3D GAN Inversion with Facial Symmetry Prior", CVPR 2023).
+    same surface, or the outline of one head would be drawn beside that of the other. With "mirror", the inputs come
+    before both. Their mirror images do on the head: the other half of a face tells more of a hidden one than any
+    generator (facial symmetry as a prior: Yin et al., "3D GAN Inversion with Facial Symmetry Prior", CVPR 2023). Beside
+    it the first one's backdrop does, where the generator has one: it goes on behind the head.
 
     Args:
       tuned: after stage 2.
@@ -132,9 +133,10 @@ def make(
     rendered = frames.render(tuned, planes, ws, everyone)
     surface = _surface(tuned, planes, everyone, config.depth_detail) if config.depth_detail else None
     other = frames.render(untuned, untuned.planes(ws), ws, around) if config.fill != "tuned" else None
+    limits = outline.head_limits(untuned, around) if config.fill == "mirror" else None
     # Without what has no part in it, which would make it another program.
     seen = tuple(photograph.replace(guess=None, glance=None, estimate=None, pose=None) for photograph in photographs)
-    return blended(seen, everyone, rendered, surface, other, config=config)
+    return blended(seen, everyone, rendered, surface, other, limits, config=config)
 
 
 @functools.partial(jax.jit, static_argnames=("config",))
@@ -144,6 +146,7 @@ def blended(
     rendered: dict[str, Array],
     surface: Array | None,
     other: dict[str, Array] | None,
+    limits: Array | None = None,
     *,
     config: PseudoViewConfig,
 ) -> PseudoViews:
@@ -154,6 +157,7 @@ def blended(
       rendered: what these see of the tuned generator's head, `Generator.render`'s image and ray_distance.
       surface: [N + V, m, m], median z-depths of the same; None takes those of `rendered`.
       other: as `rendered`, of the untuned generator, in the views [V] alone; None for `fill` "tuned".
+      limits: [V, n, n], `outline.head_limits` of the views; None where the generator has no backdrop.
     """
     inputs = len(photographs)
     around = everyone[inputs:]
@@ -174,6 +178,10 @@ def blended(
         reflected = _seen(others, z_depth[:inputs, :, ::-1], *views, tolerant)
         share = softened(reflected.visibility)[..., None]
         fill = share * reflected.colour + (1 - share) * fill
+        if limits is not None and photographs[0].head_limit is not None:
+            behind, share = _backdrop(photographs[0], z_depth[0], *views, limits)
+            share = jax.vmap(functools.partial(soften, erode=0.0, blur=config.blur))(share)[..., None]
+            fill = share * behind + (1 - share) * fill
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
     weight = visible + config.hidden_weight * (1 - visible)
@@ -200,6 +208,21 @@ def _mirrored(photograph: Photograph, z_depth: Array) -> Photograph:
     left = {"image": photograph.image, "weights": weights, "matte": photograph.matte, "head_limit": limit}
     right = {name: None if x is None else x[:, ::-1] for name, x in left.items()}
     return photograph.replace(camera=cameras.mirrored(photograph.camera), **right)
+
+
+def _backdrop(photograph: Photograph, own: Array, z_depth: Array, around: Array, limits: Array) -> tuple[Array, Array]:
+    """The backdrop of a photograph of z-depth [h, w], continued to where it shows none, as views of z-depths [V, h, w]
+    have it behind the head [V, H, W, 3]; and where they see it [V, H, W], nowhere if the photograph does not."""
+    size = len(photograph.weights)
+    head = outline.head(own, photograph.head_limit, size)
+    if photograph.matte is not None:
+        head = jnp.maximum(head, photograph.matte > 0.5)
+    known = photograph.weights * (1 - _dilate(head, _EDGE))
+    canvas = backdrop.continued(photograph.image, known)
+    wall = limits + outline.CLEARANCE
+    colour = jax.vmap(functools.partial(backdrop.seen_from, canvas, photograph.camera))(wall, around)
+    seen = 1 - jax.vmap(functools.partial(outline.head, size=size))(z_depth, limits)
+    return colour, seen * jnp.any(known > 0)
 
 
 def _warped(photograph: Photograph, own: Array, z_depth: Array, around: Array, config: PseudoViewConfig) -> Warp:

@@ -69,7 +69,7 @@ def warp(
     """
     size = image.shape[0]
     depth = resized(target_z_depth, size).reshape(-1)
-    x, y, depth_in_image = _reproject(target_camera, camera, depth, size)
+    x, y, depth_in_image = reproject(target_camera, camera, depth, size)
     limits = tolerance, steepest
     colour, *seen = _look_up(image, resized(z_depth, size), camera[16], (x, y), depth_in_image, limits)
     visibility, observed = (jnp.minimum(share, 1.0) * _inside(x, size) * _inside(y, size) for share in seen)
@@ -80,7 +80,7 @@ def warp(
 # whose last axis is 2 or 3 a view of 512 pixels takes 34 ms in place of 10 on two processor cores.
 
 
-def _reproject(source: Array, target: Array, z_depth: Array, size: int) -> tuple[Array, Array, Array]:
+def reproject(source: Array, target: Array, z_depth: Array, size: int) -> tuple[Array, Array, Array]:
     """Points at z-depths [size * size] of all pixels of one camera -> x, y and z-depth of each in another.
 
     `cameras.project(target, source's position + z_depth * cameras.unproject(source, pixels))`, of which all that is

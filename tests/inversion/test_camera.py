@@ -30,7 +30,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def image(generator):
-    return latent.average_head(generator, cameras.look_at(0.1, 0.0))["image"]
+    return latent.average_head(generator, cameras.look_at(0.1, 0.0)[None])["image"][0]
 
 
 def recipe(**settings) -> InversionConfig:

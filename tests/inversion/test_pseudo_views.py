@@ -171,6 +171,38 @@ def test_the_hidden_half_is_the_mirror_image_of_the_other_where_the_head_is_as_s
     np.testing.assert_allclose(made["mirror"].warp, made["both"].warp, atol=1e-3)
 
 
+@pytest.mark.parametrize("matte", [False, True])
+def test_the_backdrop_goes_on_behind_the_head(matte):
+    """Of a ball before a wall of one colour, which generators paint in another; a hat of a third colour is head by the
+    matte alone, and no part of the wall."""
+    centre, camera, size = jnp.zeros(3), look_at(0.3, 0.0), 64
+    image, distance = ball_seen(camera, centre, size)
+    wall = jnp.array([0.2, -0.4, 0.7])
+    image = jnp.where(distance[..., None] < 4, image, wall)
+    drawn = distance < 4
+    if matte:
+        hat = jnp.zeros((size, size), bool).at[:12].set(True) & ~drawn
+        image, drawn = jnp.where(hat[..., None], -1.0, image), drawn | hat
+    limit = jnp.full((8, 8), 3.5)
+    photograph = Photograph(
+        image, camera, weights=jnp.ones((size, size)), matte=drawn.astype(float) if matte else None, head_limit=limit
+    )
+    settings = {"count": 4, "yaw_range": 0.9, "pitch_range": 0.1, "erode": 0.0, "blur": 0.0}
+    config = PseudoViewConfig(fill="mirror", **settings)
+    everyone = jnp.concatenate([camera[None], pseudo_views.view_cameras(camera, config, TINY)])
+    truth, distances = jax.vmap(ball_seen, in_axes=(0, None, None))(everyone, centre, size)
+    rendered = {"image": jnp.zeros_like(truth), "ray_distance": distances}
+    other = {name: values[1:] for name, values in rendered.items()}
+    limits = jnp.broadcast_to(limit, (4, 8, 8))
+    made = pseudo_views.blended((photograph,), everyone, rendered, None, other, limits, config=config)
+    behind = (distances[1:] == 4) & (made.visibility == 0)
+    assert behind.sum() > 100
+    np.testing.assert_allclose(made.blend[behind], np.broadcast_to(wall, (int(behind.sum()), 3)), atol=1e-3)
+    # Nothing else has changed.
+    before = pseudo_views.blended((photograph,), everyone, rendered, None, other, config=config)
+    np.testing.assert_allclose(made.blend[distances[1:] < 4], before.blend[distances[1:] < 4], atol=1e-4)
+
+
 def test_a_mirrored_photograph_shows_the_head_alone():
     """Of a photograph whose left third is head: it is on the right then, and nothing else is believed."""
     size, camera = 24, look_at(0.5, 0.1)

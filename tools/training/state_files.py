@@ -24,6 +24,7 @@ def filled(tree: Any, leaves: Mapping[str, np.ndarray], path: Path) -> Any:
     Raises:
       InputError: one is missing, or has another shape.
     """
+
     def own(place: tuple[Any, ...], shaped: Any) -> jax.Array:
         name = jax.tree_util.keystr(place)
         if name not in leaves or leaves[name].shape != shaped.shape:

@@ -1,0 +1,55 @@
+"""The backdrop behind the head and beyond the frame, and what other views see of it."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pmv_jax import cameras
+from pmv_jax.inversion import backdrop
+
+SIZE = 32
+Y, X = np.mgrid[0 : 1 : 1j * SIZE, 0 : 1 : 1j * SIZE].astype(np.float32)
+HOLE = (np.abs(X - 0.5) < 0.25) & (Y > 0.2)
+RAMP = np.stack([X, 1 - 0.5 * Y, 0.3 * X + 0.4 * Y], axis=-1)
+
+
+def middle(canvas):
+    return np.asarray(canvas)[SIZE // 2 : -SIZE // 2, SIZE // 2 : -SIZE // 2]
+
+
+def test_what_is_known_stays_and_what_is_not_lies_between():
+    canvas = backdrop.continued(RAMP, 1.0 - HOLE)
+    assert canvas.shape == (2 * SIZE, 2 * SIZE, 3)
+    np.testing.assert_allclose(middle(canvas)[~HOLE], RAMP[~HOLE], atol=1e-6)
+    known = RAMP[~HOLE]
+    assert (canvas > known.min(0) - 1e-5).all() and (canvas < known.max(0) + 1e-5).all()
+    assert np.abs(middle(canvas) - RAMP)[HOLE].mean() < 0.1  # a ramp goes on as one, about
+
+
+@pytest.mark.parametrize("known", [1.0 - HOLE, np.float32(HOLE), np.float32((X == 0) & (Y == 0)), 0.25 * (1 - HOLE)])
+def test_one_colour_is_one_colour_everywhere(known):
+    colour = np.float32([0.3, -0.2, 0.9])
+    canvas = backdrop.continued(np.where(known[..., None] > 0, colour, 7.0), jnp.asarray(known))
+    np.testing.assert_allclose(canvas, np.broadcast_to(colour, canvas.shape), atol=1e-5)
+
+
+def test_another_view_sees_the_points_of_the_wall():
+    """A wall at z = -0.5 whose colours are known in closed form."""
+    camera, view = cameras.look_at(0.0, 0.0), cameras.look_at(0.15, -0.1)
+
+    def seen(by):
+        origins, directions = cameras.rays(by, SIZE)
+        distance = (-0.5 - origins[:, 2]) / directions[:, 2]
+        points = origins + distance[:, None] * directions
+        colour = jnp.stack([jnp.sin(6 * points[:, 0]), jnp.cos(5 * points[:, 1]), points[:, 0] + points[:, 1]], -1)
+        z_depth = cameras.ray_distance_to_z_depth(distance.reshape(1, SIZE, SIZE), by[None])[0]
+        return np.asarray(colour).reshape(SIZE, SIZE, 3), z_depth, points
+
+    image, _, _ = seen(camera)
+    truth, wall, points = seen(view)
+    found = backdrop.seen_from(backdrop.continued(image, jnp.ones((SIZE, SIZE))), camera, wall, view)
+    place = cameras.project(camera, points)[0].reshape(SIZE, SIZE, 2)
+    inside = np.all(np.abs(place - 0.5) < 0.5 - 0.5 / SIZE, axis=-1)
+    assert 0.3 < inside.mean() < 0.9
+    np.testing.assert_allclose(found[inside], truth[inside], atol=2e-3)
+    assert np.isfinite(found).all()
