@@ -27,13 +27,13 @@ def test_without_heads_it_says_so_in_one_line(arguments, named, tmp_path):
 
 
 def test_shipped_generator_draws_heads_it_has_never_seen(tmp_path):
-    """From their numbers: 17.2 dB; from those of other heads 13.0 dB. Their depth is 0.0052 too far in the median, that
-    of the card's 40 heads 0.0027."""
+    """Four, from their numbers: 16.7 dB; from those of other heads 12.5. Their depth is 0.0049 too far in the median,
+    that of the card's 40 heads 0.0027."""
     heads = shipped.held_out(tmp_path)
-    right = report.figures(shipped.generator(), heads, count=8)
+    right = report.figures(shipped.generator(), heads, count=4)
     heads.p = np.roll(heads.p, 1, axis=0)
-    wrong = report.figures(shipped.generator(), heads, count=8)
-    assert right["psnr"] > 17.1 and right["psnr"] > wrong["psnr"] + 4, (right, wrong)
+    wrong = report.figures(shipped.generator(), heads, count=4)
+    assert right["psnr"] > 16.6 and right["psnr"] > wrong["psnr"] + 4, (right, wrong)
     assert right["mask_iou"] > 0.9 and abs(right["depth_bias"]) < 0.006 and right["depth_error"] < 0.012, right
 
 
