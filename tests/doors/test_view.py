@@ -117,7 +117,8 @@ def test_command_says_where_it_is_and_takes_another_port(result):
             assert b"200 OK" in client.recv(100)
     process.terminate()
     out, error = process.communicate(timeout=120)
-    assert (process.returncode, out, error) == (0, "", f"warning: port {port} is in use; taking {found}\n")
+    said = [line for line in error.splitlines() if "cpu_aot_loader" not in line]  # jaxlib 0.10.0 of programs it kept
+    assert (process.returncode, out, said) == (0, "", [f"warning: port {port} is in use; taking {found}"])
 
 
 def test_splats_are_served_as_they_are(monkeypatch):

@@ -153,7 +153,8 @@ def bench(case, truth, tmp_path, monkeypatch):
     """A bench whose inversions render the truth a little darker; `bench.calls` counts them."""
     config = GeneratorConfig(image_resolution=RESOLUTION, rendering=RenderingConfig(neural_resolution=COARSE))
 
-    def invert(image, camera, generator, config, state_directory, method, encoder):
+    def invert(image, camera, generator, config, state_directory, method, matte, encoder):
+        assert matte is None and encoder is None
         np.testing.assert_allclose(image, truth.image[0], atol=0.5 / 127)
         np.testing.assert_array_equal(camera, truth.cameras[0])
         calls.append(config)
