@@ -2,8 +2,8 @@
 
     python -m pmv_jax.invert --image weights/demo/portrait.png --config instant
 
-It takes the camera that the encoder and the landmarks tell, which is not refined by rendered heads, fits the code and
-then the weights to the photograph alone, and leaves out video, mesh and turntable; `pmv_jax.render` and `pmv_jax.mesh`
+It takes the camera and the code that the encoder and the landmarks tell, which nothing refines, fits the weights to the
+photograph alone, at the rate of the default recipe's joint tuning, and leaves out video, mesh and turntable; `pmv_jax.render` and `pmv_jax.mesh`
 make these from its result. Views from the side are those of a head that was seen once: the default recipe's are better,
 see docs/benchmark.md. Meant for a generator with an encoder; without one it searches for the camera first.
 
@@ -23,8 +23,8 @@ from pmv_jax.config import (
 def config() -> InversionConfig:
     return InversionConfig(
         camera=CameraSearchConfig(refine_steps=0),
-        latent=LatentConfig(steps=10),
-        tuning=TuningConfig(steps=10),
+        latent=LatentConfig(steps=0),
+        tuning=TuningConfig(steps=30, learning_rate=2e-2),
         joint=JointConfig(steps=0),
         outputs=OutputConfig(video=False, mesh=False, turntable=False),
     )

@@ -43,7 +43,7 @@ class CameraSearchConfig(Settings, group="camera"):
 class LatentConfig(Settings, group="latent"):
     """Stage 1: latent optimisation from the average w (StyleGAN2 projector; HFGI3D section 3.1)."""
 
-    steps: int = setting(60, low=0, high=MOST_STEPS)
+    steps: int = setting(30, low=0, high=MOST_STEPS)
     learning_rate: float = setting(0.08, low=0)
     ramp_down: float = setting(0.5, low=0, high=1)  # share of the steps
     noise: float = setting(0.05, low=0)  # w noise at the start, in standard deviations of w
@@ -106,7 +106,7 @@ class PseudoViewConfig(Settings, group="pseudo_views"):
 class JointConfig(Settings, group="joint"):
     """Stage 4: tuning on the input and the pseudo-views together (HFGI3D eq. 6)."""
 
-    steps: int = setting(120, low=0, high=MOST_STEPS)
+    steps: int = setting(100, low=0, high=MOST_STEPS)
     learning_rate: float = setting(2e-2, low=0)
     warm_up: float = setting(0.1, low=0, high=1)
     final_rate: float = setting(0.1, low=0, high=1)

@@ -84,7 +84,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "hidden weight 1": ("pseudo_views.hidden_weight=1",),
     "hidden weight 0": ("pseudo_views.hidden_weight=0",),
     "views weigh 1": ("joint.view_weight=1",),
-    "longer stage 2": ("tuning.steps=60", "joint.steps=80"),
+    "longer stage 2": ("tuning.steps=50", "joint.steps=70"),
     "generator reset": ("joint.reset_generator=true",),
     "paper's cameras": (
         "pseudo_views.count=30",
