@@ -2,12 +2,12 @@
 
     python -m pmv_jax.invert --image weights/demo/portrait.png --config instant
 
-It takes the camera and the code that the encoder and the landmarks tell, which nothing refines, fits the weights to the
-photograph alone, at the rate of the default recipe's joint tuning, and leaves out video, mesh and turntable; `pmv_jax.render` and `pmv_jax.mesh`
-make these from its result. Views from the side are those of a head that was seen once: the default recipe's are better,
-see docs/benchmark.md. Meant for a generator with an encoder; without one it searches for the camera first.
+It takes the camera and the code that the encoder and the landmarks tell, which nothing refines, and fits the weights to
+the photograph alone, at the rate of the default recipe's joint tuning. It leaves out video, mesh and turntable, which
+`pmv_jax.render` and `pmv_jax.mesh` make from its result. Views from the side are those of a head that was seen once:
+the default recipe's are better. Meant for a generator with an encoder; without one it searches for the camera first.
 
-Time and score: see docs/speed.md and docs/benchmark.md.
+Time and score: see docs/speed.md.
 """
 
 from pmv_jax.config import (

@@ -1,9 +1,9 @@
-"""The default recipe with as many steps as the paper takes: 2000 in place of 200, about six minutes on two CPU cores.
+"""The default recipe with as many steps as the paper takes: 2000 in place of 150, some 15 minutes on two cores.
 
     python -m pmv_jax.invert --image weights/demo/portrait.png --config paper_budget
 
-It renders the input at 45 dB in place of 33; novel views get better on some heads and worse on others, see
-docs/benchmark.md. Tuning on the input alone gets worse at novel views with so many steps.
+With the generator of version 0.1.0 novel views got better on some heads and worse on others, and worse with all steps
+spent on the input alone, see docs/history.md.
 """
 
 from pmv_jax.config import InversionConfig, JointConfig, LatentConfig, TuningConfig

@@ -232,7 +232,7 @@ def test_an_instant_result_is_pictures_from_what_the_encoder_sees(studio):
     shutil.copytree(studio / "generator", studio / "seeing")
     first = initialise(seeing, jax.random.key(0))
     save_encoder(studio / "seeing" / "encoder", first, small_inversion.generator(), provenance={})
-    settings = ("latent.steps=2", "tuning.steps=2", "loss.perceptual=none", "pseudo_views.count=3")
+    settings = ("tuning.steps=2", "loss.perceptual=none", "pseudo_views.count=3")
     done = invert(
         studio, "--image", "me.png", "--noalign", "--generator", "seeing", "--config", "instant", "--out", "instant",
         *(text for setting in settings for text in ("--set", setting)),
@@ -240,7 +240,7 @@ def test_an_instant_result_is_pictures_from_what_the_encoder_sees(studio):
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (studio / "instant").iterdir()} == set(FILES.split()) - {"orbit.mp4"}
     figures = json.loads((studio / "instant" / "metrics.json").read_text())
-    assert [stage["name"] for stage in figures["stages"]] == ["latent", "tuning"]
+    assert [stage["name"] for stage in figures["stages"]] == ["tuning"]
 
 
 def test_full_disk_is_one_line_and_leaves_no_result(studio):
