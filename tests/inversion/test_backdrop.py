@@ -17,13 +17,22 @@ def middle(canvas):
     return np.asarray(canvas)[SIZE // 2 : -SIZE // 2, SIZE // 2 : -SIZE // 2]
 
 
-def test_what_is_known_stays_and_what_is_not_lies_between():
+def test_what_is_known_stays_and_what_is_not_goes_on_evenly():
     canvas = backdrop.continued(RAMP, 1.0 - HOLE)
     assert canvas.shape == (2 * SIZE, 2 * SIZE, 3)
     np.testing.assert_allclose(middle(canvas)[~HOLE], RAMP[~HOLE], atol=1e-6)
-    known = RAMP[~HOLE]
-    assert (canvas > known.min(0) - 1e-5).all() and (canvas < known.max(0) + 1e-5).all()
-    assert np.abs(middle(canvas) - RAMP)[HOLE].mean() < 0.1  # a ramp goes on as one, about
+    assert np.abs(middle(canvas) - RAMP)[HOLE].max() < 0.1
+    texture = RAMP + 0.2 * np.sin(40 * X)[..., None]
+    np.testing.assert_allclose(middle(backdrop.continued(texture, 1.0 - HOLE))[~HOLE], texture[~HOLE], atol=1e-6)
+
+
+def test_a_hat_that_is_taken_for_backdrop_does_not_colour_the_rest_of_it():
+    """A third of what is known, in a corner."""
+    wall, hat = np.float32([0.1, -0.3, 0.4]), np.float32([1.0, -1.0, -1.0])
+    known = 1.0 - HOLE
+    picture = np.where(((X < 0.6) & (Y < 0.3))[..., None], hat, wall)
+    far = np.asarray(backdrop.continued(picture, known))[-SIZE // 2 :, : SIZE // 2]  # below and to the left
+    assert np.abs(far - wall).max() < 0.1
 
 
 @pytest.mark.parametrize("known", [1.0 - HOLE, np.float32(HOLE), np.float32((X == 0) & (Y == 0)), 0.25 * (1 - HOLE)])
