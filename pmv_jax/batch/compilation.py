@@ -187,7 +187,8 @@ def _lowered(
         return lowered, memory.tree_bytes((stage.start, stage.own))
     function, arguments = {"render": _render, "warp": _warp}[program](generator, recipe)
     shapes = memory.shapes_on(target.device, arguments)
-    return jax.jit(function).lower(*shapes), memory.tree_bytes(shapes)
+    with memory.aimed_at(target.device):
+        return jax.jit(function).lower(*shapes), memory.tree_bytes(shapes)
 
 
 def _render(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import Mesh, SingleDeviceSharding
 
 from pmv_jax import cameras
 from pmv_jax.batch import slots
@@ -64,7 +66,14 @@ def lowered(
     slot = slots.slot_inputs(stage, stage.start, jax.random.key(0), 0)
     states, others = shapes_on(device, slot, size)
     shared = shapes_on(device, (generator, stage.program.network()))
-    return slots.compiled(stage.program).lower(states, others, *shared), stage
+    with aimed_at(device):
+        return slots.compiled(stage.program).lower(states, others, *shared), stage
+
+
+def aimed_at(device: jax.Device) -> AbstractContextManager[None]:
+    """Within it programs are lowered for a device that need not be here: kernels ask the mesh around them for the kind
+    of chip, and without one the devices of this process."""
+    return jax.sharding.use_abstract_mesh(Mesh(np.array([device]), ("chip",)).abstract_mesh)
 
 
 def shapes_on(device: jax.Device, tree: Any, *leading: int) -> Any:

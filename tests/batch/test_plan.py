@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from pmv_jax.batch import compilation, plan, targets
+from pmv_jax.batch import compilation, memory, plan, targets
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
+from pmv_jax.rendering import scatter
 
 FIGURES = compilation.Figures(
     target="v5e:16x16", program="step", precision="bfloat16", batch=2, lower_seconds=1.0, compile_seconds=2.0,
@@ -66,13 +70,25 @@ def test_a_plan_reckons_with_all_views_and_says_what_is_an_estimate():
     assert "estimate" in text and "no collective" in text and "33 would fit" in text
 
 
+def there_or_skipped(name: str) -> targets.Target:
+    try:
+        return targets.target(name)
+    except InputError as error:  # its compiler is no dependency
+        pytest.skip(str(error))
+
+
+def test_kernels_are_lowered_for_the_chip_and_not_for_this_process():
+    device = there_or_skipped("v5e:2x2").device
+    points = jnp.zeros((3, 1024), jnp.int32), jnp.zeros((12, 1024)), jnp.zeros((32, 1024))
+    with memory.aimed_at(device):
+        lowered = jax.jit(functools.partial(scatter.add_cells, 64)).lower(*memory.shapes_on(device, points))
+    assert "tpu_custom_call" in lowered.as_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["v5e:2x2", "h100"])
 def test_the_demo_step_compiles_for_devices_that_are_not_here(name):
-    try:
-        where = targets.target(name)
-    except InputError as error:
-        pytest.skip(str(error))
+    where = there_or_skipped(name)
     generator = load_generator(default_generator_directory())
     generator = generator.replace(config=dataclasses.replace(generator.config, compute_dtype="bfloat16"))
     figures = compilation.compile_program("step", generator, InversionConfig(), where, 2)
