@@ -42,12 +42,12 @@ def test_a_head_is_inverted_from_as_many_photographs_and_measured_elsewhere(monk
     wrong[[several.LEFT, several.RIGHT, several.BELOW, several.ABOVE]] = 0  # what is an input is not asked for
     given = []
 
-    def invert(photographs, generator, config):
+    def invert(photographs, generator, config, encoder):
         given.append(photographs)
         return Rendered(truth, wrong, truth.coarse_z_depth)
 
     monkeypatch.setattr(several, "invert_photographs", invert)
-    figures = several.measure(case, truth, 3, None, InversionConfig(), tmp_path / "sheet.png")
+    figures = several.measure(case, truth, 3, None, InversionConfig(), sheet=tmp_path / "sheet.png")
     assert figures["novel_psnr"] == float("inf") and figures["seconds"] == 2 and (tmp_path / "sheet.png").is_file()
     assert list(figures) == ["input_psnr", *several.COLUMNS, "seconds"] and json.dumps(figures)
     for photograph, view in zip(given[0], several.order(case), strict=False):

@@ -6,7 +6,8 @@
 The first view is that of `inversion`, with its true camera as there. Further ones are novel cameras of that benchmark,
 first the one on the other side of the face, then the one on the same side, then from below and from above. What is
 compared are the eight novel views that are never an input, the same for every number of inputs; `visible` and `hidden`
-are by the first input. Every step sees all inputs, so that steps take the longer the more there are.
+are by the first input. Every step sees all inputs, so that steps take the longer the more there are. As in the program,
+fitting begins with what the generator's encoder sees, if it has one, and with its mattes.
 
 The output directory (default: out/several_<split>) gets table.md, and cases/, from where the same command continues.
 """
@@ -23,6 +24,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pmv_jax import images
+from pmv_jax.checkpoints import hub
+from pmv_jax.checkpoints.encoder import load_encoder
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline.flags import Flags, recipe
 from pmv_jax.commandline.run import command
@@ -30,8 +33,10 @@ from pmv_jax.config import InversionConfig, to_dict
 from pmv_jax.errors import InputError
 from pmv_jax.evaluation import comparison
 from pmv_jax.evaluation.comparison import Reference
+from pmv_jax.inputs import framing
 from pmv_jax.inversion.pipeline import invert_photographs
 from pmv_jax.inversion.stage import Photograph
+from pmv_jax.models.encoder import Encoder
 from pmv_jax.models.generator import Generator
 from pmv_jax.results.remote import replace_text
 from tools.benchmarks import cases as benchmark_cases
@@ -69,15 +74,25 @@ def never_input(truth: Truth) -> Reference:
 
 
 def measure(
-    case: Case, truth: Truth, inputs: int, generator: Generator, config: InversionConfig, sheet: Path | None = None
+    case: Case,
+    truth: Truth,
+    inputs: int,
+    generator: Generator,
+    config: InversionConfig,
+    encoder: Encoder | None = None,
+    sheet: Path | None = None,
 ) -> dict[str, float]:
     """Figures of a head inverted from so many photographs, and `seconds` of its stages, compilation included.
 
     Args:
+      encoder: the generator's, if it has one.
       sheet: where to leave a picture of three novel views.
     """
-    photographs = [Photograph(truth.image[view], truth.cameras[view]) for view in order(case)[:inputs]]
-    inversion = invert_photographs(photographs, generator, config)
+    views = list(order(case)[:inputs])
+    mattes = [None if encoder is None else framing.matte_of(image, encoder) for image in truth.image[views]]
+    given = zip(truth.image[views], truth.cameras[views], mattes, strict=True)
+    photographs = [Photograph(image, camera, matte=matte) for image, camera, matte in given]
+    inversion = invert_photographs(photographs, generator, config, encoder=encoder)
     reference = never_input(truth)
     if sheet is not None:
         views = np.clip(inversion.render(reference.cameras[[1, 2, 5]])["image"], -1, 1)
@@ -99,17 +114,23 @@ def main() -> None:
     chosen = benchmark_cases.cases(_SPLIT.value, _HEADS.value)
     out = Path(os.path.abspath(_OUT.value or Path("out", f"several_{_SPLIT.value}")))
     generator = load_generator(_GENERATOR.value)
+    encoder = load_encoder(hub.local_directory(_GENERATOR.value), generator)
     heads = benchmark_truth.check(_HEADS_DIR.value, chosen, Truth, generator.config)
     (out / "cases").mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[dict[str, float]]] = {str(count): [] for count in counts}
     for count, case in tqdm([(count, case) for case in chosen for count in counts], unit="inversion"):
         path = out / "cases" / f"{case.name}_{count}.json"
-        made_of = [generator.fingerprint(), dataclasses.asdict(case), benchmark_truth.digest(heads, case)]
+        made_of = [
+            generator.fingerprint(),
+            encoder is None,
+            dataclasses.asdict(case),
+            benchmark_truth.digest(heads, case),
+        ]
         request = json.loads(json.dumps([*made_of, count, to_dict(config)]))
         found = json.loads(path.read_text()) if path.is_file() else {}
         if found.get("request") != request:
             truth = benchmark_truth.load(heads, case, Truth)
-            figures = measure(case, truth, count, generator, config, path.with_suffix(".png"))
+            figures = measure(case, truth, count, generator, config, encoder, path.with_suffix(".png"))
             found = {"request": request, "figures": figures}
             replace_text(path, json.dumps(found, indent=1))
         rows[str(count)].append(found["figures"])
