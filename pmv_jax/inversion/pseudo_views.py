@@ -30,6 +30,7 @@ _GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
 _EDGE = 0.05  # width by which what was observed grows over depth edges, in units of the image's size
 _ASYMMETRY = 2.0  # times as far apart may surfaces be where one is the mirror image: no face is symmetric
 _SAME_SURFACE = 0.02  # difference of depths up to which two generators show the same surface; a head is 0.45 wide
+_RIM = 0.04  # width around the head that no backdrop fills, in units of the image's size: hair reaches further
 _UNSEEN = 1e-6  # visibility below which nobody sees a point
 _BLEND_ANGLE = 0.1  # radians: photographs whose directions differ from a pseudo-view's by as much are blended
 
@@ -180,7 +181,7 @@ def blended(
         fill = share * reflected.colour + (1 - share) * fill
         if limits is not None and photographs[0].head_limit is not None:
             behind, share = _backdrop(photographs[0], z_depth[0], *views, limits)
-            share = jax.vmap(functools.partial(soften, erode=0.0, blur=config.blur))(share)[..., None]
+            share = jax.vmap(functools.partial(soften, erode=_RIM, blur=config.blur))(share)[..., None]
             fill = share * behind + (1 - share) * fill
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
