@@ -1,4 +1,4 @@
-"""The default recipe with as many steps as the paper takes: 2000 in place of 150, some 15 minutes on two cores.
+"""The default recipe with as many steps as the paper takes: 2000 in place of 150.
 
     python -m pmv_jax.invert --image weights/demo/portrait.png --config paper_budget
 

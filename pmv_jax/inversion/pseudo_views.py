@@ -134,7 +134,8 @@ def make(
     rendered = frames.render(tuned, planes, ws, everyone)
     surface = _surface(tuned, planes, everyone, config.depth_detail) if config.depth_detail else None
     other = frames.render(untuned, untuned.planes(ws), ws, around) if config.fill != "tuned" else None
-    limits = outline.head_limits(untuned, around) if config.fill == "mirror" else None
+    backed = config.fill == "mirror" and photographs[0].head_limit is not None
+    limits = outline.head_limits(untuned, around) if backed else None
     # Without what has no part in it, which would make it another program.
     seen = tuple(photograph.replace(guess=None, glance=None, estimate=None, pose=None) for photograph in photographs)
     return blended(seen, everyone, rendered, surface, other, limits, config=config)
@@ -158,7 +159,8 @@ def blended(
       rendered: what these see of the tuned generator's head, `Generator.render`'s image and ray_distance.
       surface: [N + V, m, m], median z-depths of the same; None takes those of `rendered`.
       other: as `rendered`, of the untuned generator, in the views [V] alone; None for `fill` "tuned".
-      limits: [V, n, n], `outline.head_limits` of the views; None where the generator has no backdrop.
+      limits: [V, n, n], `outline.head_limits` of the views, for a first photograph that has its own; None fills nothing
+        with its backdrop.
     """
     inputs = len(photographs)
     around = everyone[inputs:]
@@ -179,7 +181,7 @@ def blended(
         reflected = _seen(others, z_depth[:inputs, :, ::-1], *views, tolerant)
         share = softened(reflected.visibility)[..., None]
         fill = share * reflected.colour + (1 - share) * fill
-        if limits is not None and photographs[0].head_limit is not None:
+        if limits is not None:
             behind, share = _backdrop(photographs[0], z_depth[0], *views, limits)
             share = jax.vmap(functools.partial(soften, erode=_RIM, blur=config.blur))(share)[..., None]
             fill = share * behind + (1 - share) * fill

@@ -145,16 +145,23 @@ def ball_seen(camera, centre, size):
     return jnp.where(distance < 4, colour, 0).reshape(size, size, 3), distance.reshape(size, size)
 
 
+def ball_in_views(camera, centre, size, config):
+    """Of an input and its pseudo-views, cameras [1 + V, 25] and the truth; and what two generators show that know the
+    ball's shape and of its colours nothing, as `pseudo_views.blended` takes it."""
+    everyone = jnp.concatenate([camera[None], pseudo_views.view_cameras(camera, config, TINY)])
+    truth, distance = jax.vmap(ball_seen, in_axes=(0, None, None))(everyone, centre, size)
+    rendered = {"image": jnp.zeros_like(truth), "ray_distance": distance}
+    return everyone, truth, rendered, {name: values[1:] for name, values in rendered.items()}
+
+
 @pytest.mark.parametrize("aside", [0.0, 0.1])
 def test_the_hidden_half_is_the_mirror_image_of_the_other_where_the_head_is_as_symmetric(aside):
     """Of a ball that two generators know the shape of, and of its colours nothing."""
     centre, camera, size = jnp.array([aside, 0.0, 0.0]), look_at(0.7, 0.0), 64
     photograph = Photograph(ball_seen(camera, centre, size)[0], camera, weights=jnp.ones((size, size)))
     settings = {"count": 4, "yaw_range": 0.9, "pitch_range": 0.1, "erode": 0.0, "blur": 0.0}
-    everyone = jnp.concatenate([camera[None], pseudo_views.view_cameras(camera, PseudoViewConfig(**settings), TINY)])
-    truth, distance = jax.vmap(ball_seen, in_axes=(0, None, None))(everyone, centre, size)
-    rendered = {"image": jnp.zeros_like(truth), "ray_distance": distance}
-    other = {name: values[1:] for name, values in rendered.items()}
+    everyone, truth, rendered, other = ball_in_views(camera, centre, size, PseudoViewConfig(**settings))
+    distance = rendered["ray_distance"]
     made = {
         fill: pseudo_views.blended(
             (photograph,), everyone, rendered, None, other, config=PseudoViewConfig(fill=fill, **settings)
@@ -189,10 +196,8 @@ def test_the_backdrop_goes_on_behind_the_head(matte):
     )
     settings = {"count": 4, "yaw_range": 0.9, "pitch_range": 0.1, "erode": 0.0, "blur": 0.0}
     config = PseudoViewConfig(fill="mirror", **settings)
-    everyone = jnp.concatenate([camera[None], pseudo_views.view_cameras(camera, config, TINY)])
-    truth, distances = jax.vmap(ball_seen, in_axes=(0, None, None))(everyone, centre, size)
-    rendered = {"image": jnp.zeros_like(truth), "ray_distance": distances}
-    other = {name: values[1:] for name, values in rendered.items()}
+    everyone, _, rendered, other = ball_in_views(camera, centre, size, config)
+    distances = rendered["ray_distance"]
     limits = jnp.broadcast_to(limit, (4, 8, 8))
     made = pseudo_views.blended((photograph,), everyone, rendered, None, other, limits, config=config)
     beside = ndimage.minimum_filter(np.asarray(distances[1:] == 4), (1, 5, 5))  # but for a rim around the head

@@ -101,7 +101,7 @@ BUDGETS: dict[str, tuple[int, int, int]] = {
 """Steps on the code, on the weights by the input alone, and on these by all views, where there are fewer in all."""
 
 SHOWN_HEADS = 4
-_FORMAT = 3  # of the cached cases; to be raised when a metric changes
+_FORMAT = 3  # of the cached cases; to be raised when a metric changes, or what an inversion is given
 
 FLAGS = Flags()
 _HEADS_DIR = FLAGS.string("heads_dir", None, "Directory that python -m tools.benchmarks heads made. Required.")

@@ -88,10 +88,12 @@ def measure(
       encoder: the generator's, if it has one.
       sheet: where to leave a picture of three novel views.
     """
-    views = list(order(case)[:inputs])
-    mattes = [None if encoder is None else framing.matte_of(image, encoder) for image in truth.image[views]]
-    given = zip(truth.image[views], truth.cameras[views], mattes, strict=True)
-    photographs = [Photograph(image, camera, matte=matte) for image, camera, matte in given]
+
+    def photograph(view: int) -> Photograph:
+        matte = None if encoder is None else framing.matte_of(truth.image[view], encoder)
+        return Photograph(truth.image[view], truth.cameras[view], matte=matte)
+
+    photographs = [photograph(view) for view in order(case)[:inputs]]
     inversion = invert_photographs(photographs, generator, config, encoder=encoder)
     reference = never_input(truth)
     if sheet is not None:

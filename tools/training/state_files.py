@@ -19,7 +19,7 @@ def named(tree: Any) -> dict[str, np.ndarray]:
 
 
 def filled(tree: Any, leaves: Mapping[str, np.ndarray], path: Path) -> Any:
-    """The tree with `leaves`, of the file `path`, in place of its own; these have but to have shapes.
+    """The tree with `leaves`, of the file `path`, in place of its own, which need only have shapes.
 
     Raises:
       InputError: one is missing, or has another shape.
