@@ -1,12 +1,13 @@
 """Trains an encoder: what one glance at a photograph tells of camera, head and outline.
 
-    python -m tools.train_encoder --data SHARDS --held_out OTHER_SHARDS --out DIR [--steps 6000] [--backgrounds DIR]
+    python -m tools.train_encoder --data SHARDS[,DRESSED_SHARDS] --held_out OTHER_SHARDS --out DIR [--backgrounds DIR]
     python -m tools.train_encoder --generator DIR --out DIR [--steps 6000]
 
 The demo generator's learns from the rendered heads that the generator is trained on (`tools/heads`), before backdrops
-of all kinds. Their numbers are the generator's z, so it need not wait for the generator. With --generator it is that of
-any other generator, such as a converted official one: it learns from heads that this draws itself, and tells their w.
-Either way the pictures are as phones would have taken them.
+of all kinds, and as often from dressed ones, if there are some (`tools.heads dataset --outfits`), so that hats and
+glasses are part of a head. Their numbers are the generator's z, so it need not wait for the generator. With --generator
+it is that of any other generator, such as a converted official one: it learns from heads that this draws itself, and
+tells their w. Either way the pictures are as phones would have taken them.
 
 It goes on where it was stopped; once a minute it writes its state, and OUT/encoder, which belongs into the generator's
 directory.
@@ -39,7 +40,7 @@ from tools.training.loop import Log
 from tools.training.network import NETWORK
 
 FLAGS = Flags()
-_DATA = FLAGS.string("data", None, "Directory of shards of rendered heads. This or --generator is required.")
+_DATA = FLAGS.items("data", [], "Directories of shards of rendered heads. This or --generator is required.")
 _HELD_OUT = FLAGS.string("held_out", None, "With --data: directory of shards of heads that are not trained on.")
 _GENERATOR = FLAGS.string("generator", None, "Directory of a generator that draws its own heads.")
 _BACKGROUNDS = FLAGS.string("backgrounds", None, "Directory of pictures without people, pieces of which are backdrops.")
@@ -48,7 +49,9 @@ _OUT = FLAGS.out("out/encoder")
 _SEED = FLAGS.seed()
 
 BATCH = 16
-FRESH, POOL = 4, 3000  # examples made at each step, and kept: making one costs as much as learning from three
+# New examples at each step: making one of shards takes a third of the time that learning from it does, drawing one with
+# a generator many times as long. Batches are drawn from the last ones.
+FROM_SHARDS, FROM_GENERATOR, POOL = 16, 4, 3000
 TESTS = 128
 _TEST_SEED = 1 << 40  # beyond those of --seed
 _SAVE_SECONDS, _LOG_EVERY = 60, 50
@@ -64,10 +67,10 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     state = loop.load(out, config) if (out / loop.STATE_FILE).exists() else loop.begin(config, seed)
     random = np.random.default_rng((seed, state.step))
-    pool = deque((source.draw(random) for _ in range(100 * FRESH)), maxlen=POOL)
+    pool = deque((source.draw(random) for _ in range(POOL // 10)), maxlen=POOL)
     figures, saved = [], time.monotonic()
     while state.step < _STEPS.value:
-        pool.extend(source.draw(random) for _ in range(FRESH))
+        pool.extend(source.draw(random) for _ in range(course.fresh))
         batch = stack([pool[i] for i in random.integers(len(pool), size=BATCH)])
         state, figure = loop.advance(state, batch, loop.rate(state.step, _STEPS.value), config)
         figures.append(figure)
@@ -88,12 +91,14 @@ class Course(NamedTuple):
       config: of the encoder.
       generator: that it is to belong to.
       source, held_out: examples to learn from, and to test with.
+      fresh: new examples at each step.
     """
 
     config: EncoderConfig
     generator: Generator
     source: Source | Samples
     held_out: Source | Samples
+    fresh: int
 
 
 def _rendered_heads() -> Course:
@@ -101,8 +106,11 @@ def _rendered_heads() -> Course:
         raise InputError("--data and --held_out: give shards, as tools.heads writes them; or give --generator DIR")
     config = EncoderConfig(code_dim=NETWORK.z_dim, code_space="z")
     pictures = _pictures(_BACKGROUNDS.value) if _BACKGROUNDS.value else []
-    sources = (Source(Heads(shards), pictures, config.resolution) for shards in (_DATA.value, _HELD_OUT.value))
-    return Course(config, Generator(NETWORK, {}), *sources)
+    sources = (
+        Source([Heads(shards) for shards in each], pictures, config.resolution)
+        for each in (_DATA.value, [_HELD_OUT.value])
+    )
+    return Course(config, Generator(NETWORK, {}), *sources, FROM_SHARDS)
 
 
 def _own_samples(directory: str) -> Course:
@@ -112,7 +120,7 @@ def _own_samples(directory: str) -> Course:
     generator = load_generator(directory)
     config = EncoderConfig(code_dim=generator.config.w_dim, code_space="w")
     source = Samples(generator, config.resolution)
-    return Course(config, generator, source, source)
+    return Course(config, generator, source, source, FROM_GENERATOR)
 
 
 def _save(state: loop.State, out: Path, course: Course) -> None:

@@ -24,11 +24,12 @@ from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.errors import InputError
 from pmv_jax.inversion import pseudo_views
 from pmv_jax.inversion.stage import Photograph
+from pmv_jax.meshes import extraction
 from pmv_jax.models.generator import Generator, initialise
 
 Tree = Any
-ProgramName = Literal["step", "camera", "render", "warp"]
-PROGRAMS: tuple[ProgramName, ...] = ("step", "camera", "render", "warp")
+ProgramName = Literal["step", "camera", "render", "warp", "density"]
+PROGRAMS: tuple[ProgramName, ...] = ("step", "camera", "render", "warp", "density")
 
 RESERVED = 0.03  # of a device's memory is the runtime's
 # Cycles for a row of what the TPU compiler estimates nothing for, read from the schedules it makes for v5e (libtpu
@@ -95,7 +96,8 @@ def compile_program(
 
     Args:
       program: "step", the chunk of steps that every stage runs, and "camera", the search for a camera, take a batch;
-        "render", one view from a code, and "warp", the pseudo-views, one image.
+        "render", one view from a code, "warp", the pseudo-views, and "density", the points that a mesh looks up at
+        once, one image.
       generator: arrays or zeros.
       recipe: the inversion's.
       target: what for.
@@ -185,7 +187,7 @@ def _lowered(
         camera = cameras.look_at(0.0, 0.0) if program == "step" else None
         lowered, stage = memory.lowered(generator, recipe, batch, target.device, camera)
         return lowered, memory.tree_bytes((stage.start, stage.own))
-    function, arguments = {"render": _render, "warp": _warp}[program](generator, recipe)
+    function, arguments = {"render": _render, "warp": _warp, "density": _density}[program](generator, recipe)
     shapes = memory.shapes_on(target.device, arguments)
     with memory.aimed_at(target.device):
         return jax.jit(function).lower(*shapes), memory.tree_bytes(shapes)
@@ -214,6 +216,11 @@ def _warp(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., 
     limits = jnp.zeros((config.count, raw, raw)) if config.fill == "mirror" else None
     blend = functools.partial(pseudo_views.blended, config=config)
     return blend, ((photograph,), everyone, seen(1 + config.count), surface, other, limits)
+
+
+def _density(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
+    planes = jax.eval_shape(generator.planes, _ws(generator))
+    return Generator.density, (generator, jnp.zeros(planes.shape, planes.dtype), jnp.zeros((extraction.CHUNK, 3)))
 
 
 def _ws(generator: Generator) -> Array:

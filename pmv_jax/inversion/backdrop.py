@@ -2,55 +2,124 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy import ndimage
 
+from pmv_jax import cameras
 from pmv_jax.inversion import visibility
 
 _MARGIN = 0.5  # of the canvas on each side, in units of the picture's size
 _FADING = 0.6  # of the picture's own colours, twice as far from where they are known
-_SHARP = 0.03  # of colour: residuals up to which the fit is one of squares
-_STIFF = 0.03  # against steep planes through what is known in a corner alone
+# Of the fit's two halves. In colour, see `_levels`: residuals up to which the first is one of squares, and beyond which
+# nothing counts in the second. World units squared: how stiff each is against steep slopes through a corner alone.
+_SHARP, _FAR = 0.06, 0.2
+_STIFF, _SUPPLE = 0.06, 2e-4
 _ROUNDS = 12
+_BRIGHTEST = 0.98  # of colours in [-1, 1]: beyond it they would have no level
 
 
-def continued(image: Array, known: Array) -> Array:
-    """A backdrop behind the head and beyond the frame, smooth where it is not known.
+class Backdrop(NamedTuple):
+    """The backdrop of one photograph.
 
-    A plane of colours is fitted to what is known, by least absolute residuals: a hat that was taken for backdrop does
-    not count. What is left of the picture fades away from where it is known, by pull and push: it is averaged to ever
+    Attributes:
+      camera: [25] of the photograph.
+      centre: [2], x and y of the world in the middle of what is known.
+      slopes: [3, 3], level of each colour there, and how it changes along x and y of the world: what goes on for ever.
+      rest: [H + 2 m, W + 2 m, 3], what is left of the picture, in the middle of a canvas, m being half its size.
+    """
+
+    camera: Array
+    centre: Array
+    slopes: Array
+    rest: Array
+
+
+def continued(image: Array, known: Array, camera: Array, z_depth: Array) -> Backdrop:
+    """A backdrop that goes on behind the head and beyond the frame, smooth where it is not known.
+
+    Colours that change evenly along x and y of the world are fitted to what is known. In the world, since a backdrop is
+    a thing: along it a colour changes only so far. A hat that was taken for backdrop does not count: first by least
+    absolute residuals and stiffly, then by Geman and McClure's function of them, which lets go of what is far off. What
+    is left of the picture fades away from where it is known, by pull and push: it is averaged to ever
     coarser pictures, and filled in from these (S. Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4).
 
     Args:
-      image: [H, W, 3].
-      known: [H, W] in [0, 1], where the image shows the backdrop and is to be believed.
+      image: [H, H, 3] in [-1, 1].
+      known: [H, H] in [0, 1], where the image shows the backdrop and is to be believed.
+      camera: [25] of the image.
+      z_depth: [h, h] of the backdrop in it, in front of which the head stands.
+    """
+    size = image.shape[0]
+    points = _points(camera, z_depth, size)
+    centre = jnp.einsum("hw,hwi->i", known, points) / jnp.maximum(known.sum(), 1e-6)
+    slopes = _slopes(_levels(image), _terms(points, centre), known)
+    smooth = _smooth(points, centre, slopes)
+    margin = round(_MARGIN * size)
+    around = ((margin, margin), (margin, margin))
+    rest = jnp.pad((image - smooth) * known[..., None], (*around, (0, 0)))
+    return Backdrop(camera, centre, slopes, _filled(rest, jnp.pad(known, around)[..., None]))
+
+
+def seen_from(backdrop: Backdrop, z_depth: Array, view: Array) -> Array:
+    """A backdrop in another view of the scene.
+
+    Args:
+      backdrop: of a photograph.
+      z_depth: [h, h] of the backdrop in the view.
+      view: [25], the view's camera.
 
     Returns:
-      A canvas [H + 2 m, W + 2 m, 3] with the picture in its middle, m being half its size.
+      [H, H, 3]; beyond the canvas nothing but what changes evenly is left.
     """
-    margin = round(_MARGIN * image.shape[0])
-    around = ((margin, margin), (margin, margin))
-    smooth = _plane(image, known)
-    rest = jnp.pad((image - smooth) * known[..., None], (*around, (0, 0)))
-    return jnp.pad(smooth, (*around, (0, 0)), mode="edge") + _filled(rest, jnp.pad(known, around)[..., None])
+    size = round(backdrop.rest.shape[0] / (1 + 2 * _MARGIN))
+    depth = visibility.resized(z_depth, size).reshape(-1)
+    x, y, _ = visibility.reproject(view, backdrop.camera, depth, size)
+    places = jnp.stack([(place + _MARGIN) * size - 0.5 for place in (y, x)])
+    look_up = jax.vmap(lambda channel: ndimage.map_coordinates(channel, places, order=1, mode="nearest"), -1, -1)
+    smooth = _smooth(_points(view, z_depth, size), backdrop.centre, backdrop.slopes)
+    return smooth + look_up(backdrop.rest).reshape(size, size, -1)
 
 
-def _plane(image: Array, known: Array) -> Array:
-    """Colours [H, W, 3] that change evenly over the picture, nearest to those that are known by the sum of distances:
-    iteratively reweighted least squares."""
-    y, x = jnp.meshgrid(*(jnp.linspace(-1, 1, length) for length in image.shape[:2]), indexing="ij")
-    terms = jnp.stack([jnp.ones_like(x), x, y], axis=-1)
+def _points(camera: Array, z_depth: Array, size: int) -> Array:
+    """x and y of the world [size, size, 2] where a camera sees z-depths [h, h]."""
+    sight = cameras.unproject(camera, cameras.pixel_centres(size))  # of z-depth 1
+    depth = visibility.resized(z_depth, size)[..., None]
+    return (cameras.split(camera)[0][:3, 3] + depth * sight)[..., :2]
 
-    def refit(_: int, fitted: Array) -> Array:
-        distance = jnp.linalg.norm(image - fitted, axis=-1)
-        weighted = (known / jnp.maximum(distance, _SHARP))[..., None] * terms
+
+def _levels(colour: Array) -> Array:
+    """Colours in [-1, 1] as numbers without bounds: what grows evenly in these stays a colour."""
+    return jnp.arctanh(jnp.clip(colour, -_BRIGHTEST, _BRIGHTEST))
+
+
+def _terms(points: Array, centre: Array) -> Array:
+    return jnp.concatenate([jnp.ones_like(points[..., :1]), points - centre], axis=-1)
+
+
+def _smooth(points: Array, centre: Array, slopes: Array) -> Array:
+    """Colours [..., 3] at points [..., 2]."""
+    return jnp.tanh(jnp.matmul(_terms(points, centre), slopes, precision="highest"))
+
+
+def _slopes(levels: Array, terms: Array, known: Array) -> Array:
+    """[3, 3] by which `terms` [H, W, 3] come nearest to `levels` [H, W, 3] where these are known: iteratively
+    reweighted least squares."""
+
+    def refit(done: int, slopes: Array) -> Array:
+        distance = jnp.linalg.norm(levels - jnp.matmul(terms, slopes, precision="highest"), axis=-1)
+        first = done < _ROUNDS // 2
+        trust = jnp.where(first, 1 / jnp.maximum(distance, _SHARP), (1 + (distance / _FAR) ** 2) ** -2)
+        weighted = (known * trust)[..., None] * terms
         square = jnp.einsum("hwi,hwj->ij", weighted, terms, precision="highest")
-        stiff = square + jnp.diag(jnp.array([0.0, _STIFF, _STIFF])) * square[0, 0] + 1e-6 * jnp.eye(3)
-        return terms @ jnp.linalg.solve(stiff, jnp.einsum("hwi,hwc->ic", weighted, image, precision="highest"))
+        stiffness = jnp.where(first, _STIFF, _SUPPLE) * square[0, 0] * jnp.array([0.0, 1.0, 1.0])
+        stiff = square + jnp.diag(stiffness + 1e-6)
+        return jnp.linalg.solve(stiff, jnp.einsum("hwi,hwc->ic", weighted, levels, precision="highest"))
 
-    return jax.lax.fori_loop(0, _ROUNDS, refit, jnp.zeros_like(image))
+    return jax.lax.fori_loop(0, _ROUNDS, refit, jnp.zeros((3, levels.shape[-1])))
 
 
 def _filled(sums: Array, weight: Array) -> Array:
@@ -70,23 +139,3 @@ def _filled(sums: Array, weight: Array) -> Array:
     coarser = _filled(coarse * share, coarse_weight * share)
     doubled = jax.image.resize(coarser, (2 * coarser.shape[0], 2 * coarser.shape[1], 3), "linear")
     return weight * colour + (1 - weight) * _FADING * doubled[: size[0], : size[1]]
-
-
-def seen_from(canvas: Array, camera: Array, z_depth: Array, view: Array) -> Array:
-    """A picture's canvas, as `continued` makes it, in another view of the scene.
-
-    Args:
-      canvas: [H + 2 m, W + 2 m, 3].
-      camera: [25] of the picture.
-      z_depth: [h, w] of the view, of what it sees of the backdrop.
-      view: [25], the view's camera.
-
-    Returns:
-      [H, W, 3]; beyond the canvas its border.
-    """
-    size = round(canvas.shape[0] / (1 + 2 * _MARGIN))
-    depth = visibility.resized(z_depth, size).reshape(-1)
-    x, y, _ = visibility.reproject(view, camera, depth, size)
-    places = jnp.stack([(place + _MARGIN) * size - 0.5 for place in (y, x)])
-    look_up = jax.vmap(lambda channel: ndimage.map_coordinates(channel, places, order=1, mode="nearest"), -1, -1)
-    return look_up(canvas).reshape(size, size, -1)

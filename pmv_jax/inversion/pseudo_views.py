@@ -221,9 +221,9 @@ def _backdrop(photograph: Photograph, own: Array, z_depth: Array, around: Array,
     if photograph.matte is not None:
         head = jnp.maximum(head, photograph.matte > 0.5)
     known = photograph.weights * (1 - _dilate(head, _EDGE))
-    canvas = backdrop.continued(photograph.image, known)
-    wall = limits + outline.CLEARANCE
-    colour = jax.vmap(functools.partial(backdrop.seen_from, canvas, photograph.camera))(wall, around)
+    own_wall, walls = photograph.head_limit + outline.CLEARANCE, limits + outline.CLEARANCE
+    behind = backdrop.continued(photograph.image, known, photograph.camera, own_wall)
+    colour = jax.vmap(functools.partial(backdrop.seen_from, behind))(walls, around)
     seen = 1 - jax.vmap(functools.partial(outline.head, size=size))(z_depth, limits)
     return colour, seen * jnp.any(known > 0)
 

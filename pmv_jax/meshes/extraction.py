@@ -29,7 +29,7 @@ from pmv_jax.meshes.mesh import Mesh
 from pmv_jax.models.generator import Generator
 
 SLAB_POINTS = 2**21  # of the grid held at once; with all that is computed from them some 200 MiB
-_CHUNK = 2**16  # points looked up at once
+CHUNK = 2**16  # points looked up at once
 
 Field = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # points [N, 3] -> raw density [N], colour [N, 3]
 Progress = Callable[[int, int], None]  # slabs done, of all
@@ -48,9 +48,9 @@ def field(generator: Generator, planes: Array) -> Field:
     def look_up(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         count = len(points)
         densities, colours = np.empty(count, np.float32), np.empty((count, 3), np.float32)
-        for start in range(0, count, _CHUNK):
-            part = np.zeros((_CHUNK, 3), np.float32)
-            size = min(_CHUNK, count - start)
+        for start in range(0, count, CHUNK):
+            part = np.zeros((CHUNK, 3), np.float32)
+            size = min(CHUNK, count - start)
             part[:size] = points[start : start + size]
             density, colour = generator.density(planes, part)
             densities[start : start + size] = density[:size]

@@ -51,7 +51,7 @@ from pmv_jax.checkpoints.encoder import load_encoder
 from pmv_jax.checkpoints.orbax import load_generator
 from pmv_jax.commandline.flags import Flags, recipe
 from pmv_jax.commandline.run import command
-from pmv_jax.config import InversionConfig, load_recipe, override, to_dict
+from pmv_jax.config import InversionConfig, LossConfig, load_recipe, override, to_dict
 from pmv_jax.errors import InputError, suggestion
 from pmv_jax.evaluation import comparison
 from pmv_jax.evaluation.identity import IdentityModel, load_identity_model
@@ -110,7 +110,7 @@ _ABLATION = FLAGS.switch("ablation", False, "Also the default recipe with one th
 _SPLIT = FLAGS.choice("split", "dev", list(benchmark_cases.SEEDS), "dev: for choices; test: for reporting.")
 _HEADS = FLAGS.integer("heads", benchmark_cases.HEADS, "Number of heads.")
 _SEEDS = FLAGS.integer("seeds", 1, "Number of seeds for every inversion.", least=1)
-_LPIPS = FLAGS.string("lpips", None, "LPIPS weights, a directory that python -m pmv_jax.convert lpips wrote.")
+_LPIPS = FLAGS.string("lpips", None, "LPIPS weights by pmv_jax.convert. Default: those of pmv_jax[lpips].")
 _IDENTITY = FLAGS.string("identity", None, "Face-embedding network as ONNX, for the similarity of identity.")
 _GENERATOR = FLAGS.generator()
 _ENCODER = FLAGS.switch("encoder", False, "Begin with the head that the generator's encoder sees, and its matte.")
@@ -349,7 +349,7 @@ def main() -> None:
     cases = benchmark_cases.cases(_SPLIT.value, _HEADS.value)
     out = Path(os.path.abspath(_OUT.value or Path("out", f"benchmark_{_SPLIT.value}")))
     check_folder(out)
-    lpips = None if _LPIPS.value is None else lpips_weights.load(_LPIPS.value)
+    lpips = lpips_weights.configured(LossConfig(lpips_weights=_LPIPS.value))
     identity = None if _IDENTITY.value is None else load_identity_model(_IDENTITY.value)
     generator = load_generator(_GENERATOR.value)
     heads = benchmark_truth.check(_HEADS_DIR.value, cases, Truth, generator.config)

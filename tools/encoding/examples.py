@@ -7,6 +7,7 @@ covered in part, and pressed into JPEG.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,29 +69,37 @@ class Placement(NamedTuple):
         return wide.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
+class Shot(NamedTuple):
+    """One view of a head: its latent `p` [D], `camera` [25], and `pixels` [N, N, 4], bytes of colour and coverage."""
+
+    p: np.ndarray
+    camera: np.ndarray
+    pixels: np.ndarray
+
+
 class Source:
     """Draws examples from the heads of shards.
 
     Args:
-      heads: rendered ones, as the generator is trained on; there may come more while this is used.
+      heads: sets of rendered ones, each drawn from as often as the others; there may come more while this is used.
       pictures: pieces of which serve as backdrops.
       side: of the examples, pixels.
     """
 
-    def __init__(self, heads: Heads, pictures: backdrops.Pictures, side: int) -> None:
-        self._heads, self._pictures, self._side = heads, pictures, side
+    def __init__(self, heads: Sequence[Heads], pictures: backdrops.Pictures, side: int) -> None:
+        self._heads, self._pictures, self._side = tuple(heads), pictures, side
 
     def draw(self, random: Random) -> Example:
         """One example."""
-        head, view = random.integers(len(self._heads)), random.integers(self._heads.camera.shape[1])
-        yaw, pitch = (float(x) for x in yaw_pitch(self._heads.camera[head, view]))
+        shot = self._shot(random)
+        yaw, pitch = (float(x) for x in yaw_pitch(shot.camera))
         numbers = random.standard_normal(wall.NUMBERS).astype(np.float32)
-        code = np.concatenate([self._heads.p[head], numbers])
+        code = np.concatenate([shot.p, numbers])
         known = np.ones(len(code), bool)
         placement = random_placement(random)
-        layer = self._layer(head, view, placement)
+        layer = self._layer(shot, placement)
         if random.random() < 0.3:  # the backdrop that the generator paints, of which the picture tells
-            back = self._wall(head, view, numbers, placement)
+            back = self._wall(shot.camera, numbers, placement)
         else:
             known[-wall.NUMBERS :] = False
             back = backdrops.draw(self._side, self._pictures, lambda: self._neighbour(random), random)
@@ -110,15 +119,21 @@ class Source:
 
     def refresh(self) -> int:
         """Takes in heads that have come since; how many there are."""
-        return self._heads.refresh()
+        return sum(heads.refresh() for heads in self._heads)
 
     def batch(self, random: Random, count: int) -> Example:
         """`count` examples, stacked."""
         return stack([self.draw(random) for _ in range(count)])
 
-    def _layer(self, head: int, view: int, placement: Placement) -> np.ndarray:
+    def _shot(self, random: Random) -> Shot:
+        """Any view of any head."""
+        heads = self._heads[random.integers(len(self._heads))]
+        head, view = random.integers(len(heads)), random.integers(heads.camera.shape[1])
+        return Shot(heads.p[head], heads.camera[head, view], heads.view(head, view)[..., :4])
+
+    def _layer(self, shot: Shot, placement: Placement) -> np.ndarray:
         """A head's own colour, and its coverage, [n, n, 4] in [0, 1]."""
-        pixels = np.asarray(self._heads.view(head, view)[..., :4], np.float32)
+        pixels = np.asarray(shot.pixels, np.float32)
         alpha = np.maximum(pixels[..., 3:] / 255, 1e-2)
         alone = np.clip((pixels[..., :3] - 127.5 * (1 - alpha)) / alpha, 0, 255)
         picture = Image.fromarray(np.concatenate([alone, pixels[..., 3:]], axis=-1).astype(np.uint8))
@@ -126,14 +141,13 @@ class Source:
         return np.asarray(placement.apply(picture, self._side), np.float32) / 255
 
     def _neighbour(self, random: Random) -> np.ndarray:
-        head, view = random.integers(len(self._heads)), random.integers(self._heads.camera.shape[1])
         roll, log_scale = random.normal(0, (0.1, 0.2))
         shift = random.choice([-1, 1]) * random.uniform(_NEIGHBOUR_SHIFT, 1), random.uniform(-0.4, 0.4)
-        return self._layer(head, view, Placement(roll, *shift, log_scale))
+        return self._layer(self._shot(random), Placement(roll, *shift, log_scale))
 
-    def _wall(self, head: int, view: int, numbers: np.ndarray, placement: Placement) -> np.ndarray:
-        """The generator's backdrop behind a head, [n, n, 3]."""
-        picture = np.asarray(wall.picture(numbers, self._heads.camera[head, view], STORED))
+    def _wall(self, camera: np.ndarray, numbers: np.ndarray, placement: Placement) -> np.ndarray:
+        """The generator's backdrop behind a head that is seen by `camera`, [n, n, 3]."""
+        picture = np.asarray(wall.picture(numbers, camera, STORED))
         eight_bit = Image.fromarray((255 * picture).astype(np.uint8))
         return np.asarray(placement.apply(eight_bit, self._side), np.float32) / 255
 

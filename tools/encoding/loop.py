@@ -21,7 +21,7 @@ from tools.training import state_files
 
 STATE_FILE = "encoder_state.npz"
 RATE, WARM_UP, AVERAGING = 2e-3, 100, 0.995
-_CODE_WEIGHT, _MATTE_WEIGHT = 2.0, 4.0  # codes are many numbers, of which a picture tells few
+_CODE_WEIGHT, _MATTE_WEIGHT = 10.0, 4.0  # against the pose's; of means, and codes are twenty times as many numbers
 # A Gaussian's likelihood lets go of what it finds hard; weighted by the width to this power, once in two, it does not
 # (Seitzer et al. 2022, arXiv 2203.09168, equation 9).
 _BETA = 0.5

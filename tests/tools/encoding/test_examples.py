@@ -18,7 +18,7 @@ SIDE = 48
 @pytest.fixture
 def source(tmp_path):
     rendered_spheres.shard(tmp_path / "shard_0000.npz", heads=3, views=2, seed=0)
-    return Source(Heads(tmp_path), [], SIDE)
+    return Source([Heads(tmp_path)], [], SIDE)
 
 
 def centre(picture: np.ndarray) -> np.ndarray:

@@ -54,7 +54,8 @@ def test_an_encoder_of_any_generator_is_trained_from_its_own_heads(tmp_path, mon
     tiny = {"resolution": SIDE, "widths": (4,) * 5, "blocks": (0,) * 5, "hidden_features": 8}
     monkeypatch.setattr(train_encoder, "EncoderConfig", functools.partial(EncoderConfig, **tiny))
     monkeypatch.setattr(train_encoder, "TESTS", 4)
-    monkeypatch.setattr(train_encoder, "FRESH", 1)
+    monkeypatch.setattr(train_encoder, "FROM_GENERATOR", 1)
+    monkeypatch.setattr(train_encoder, "POOL", 40)
     generator = small_inversion.generator()
     save_generator(tmp_path / "generator", generator, provenance={})
     given = ("--generator", "generator", "--out", "out", "--steps", "2")
