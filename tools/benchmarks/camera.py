@@ -6,8 +6,8 @@
 
 One view of each head is looked at, from a yaw within 0.5 and a pitch within 0.3 radians, before a backdrop of the
 head's own. The table gives the angle between the estimated and the true viewing direction in degrees, for the camera
-search alone, with its refinement, and, where the extra `pmv_jax[face]` is installed, for landmarks and their
-refinement.
+search alone, with its refinement, for the encoder that the generator has, and, where the extra `pmv_jax[face]` is
+installed, for landmarks, and for both with their refinement.
 
 With --inversions, so many heads are inverted twice in place of that: with their true camera, and with the one that is
 found, by the search and then together with the latent code. The table gives PSNR at the input view and at the head's
@@ -29,14 +29,17 @@ from tqdm import tqdm
 import pmv_jax
 from pmv_jax import cameras, images
 from pmv_jax.cameras import poses
+from pmv_jax.checkpoints import hub
+from pmv_jax.checkpoints.encoder import load_encoder
 from pmv_jax.commandline.flags import Flags, recipe
 from pmv_jax.commandline.run import command
-from pmv_jax.config import CameraSearchConfig, InversionConfig
+from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
 from pmv_jax.evaluation import metrics
 from pmv_jax.faces import detection, pose
 from pmv_jax.inversion import camera as camera_search
 from pmv_jax.inversion import pipeline
+from pmv_jax.models.encoder import Encoder
 from pmv_jax.models.generator import Generator
 from tools.training import backdrop
 from tools.training.data import Heads
@@ -95,7 +98,8 @@ def main() -> None:
     if _INVERSIONS.value:
         compare_inversions(generator, config, heads, _INVERSIONS.value)
     else:
-        measure_angles(generator, config.camera, heads, _HEADS.value)
+        encoder = load_encoder(hub.local_directory(_GENERATOR.value), generator)
+        measure_angles(generator, encoder, config, heads, _HEADS.value)
 
 
 def compare_inversions(generator: Generator, recipe: InversionConfig, heads: Heads, count: int) -> None:
@@ -130,8 +134,11 @@ def turned(views: np.ndarray, truth: np.ndarray, estimate: np.ndarray) -> np.nda
     return np.asarray(cameras.look_at(yaw + by[0], pitch + by[1]))
 
 
-def measure_angles(generator: Generator, config: CameraSearchConfig, heads: Heads, count: int) -> None:
+def measure_angles(
+    generator: Generator, encoder: Encoder | None, recipe: InversionConfig, heads: Heads, count: int
+) -> None:
     """How far off estimated cameras are: prints the table of angles."""
+    config = recipe.camera
     size, key = generator.config.image_resolution, jax.random.key(0)
     codes = camera_search.random_codes(generator)
     nothing = camera_search.unknown(codes, config)
@@ -146,7 +153,8 @@ def measure_angles(generator: Generator, config: CameraSearchConfig, heads: Head
         )
         return poses.to_camera(state.variables.pose, generator.config)
 
-    errors: dict[str, list[float]] = {"search": [], "search, refined": [], "landmarks": [], "landmarks, refined": []}
+    ways = ("search", "encoder", "landmarks")
+    errors: dict[str, list[float]] = {name: [] for way in ways for name in (way, f"{way}, refined")}
     seconds = []
     for index in tqdm(range(min(count, len(heads)))):
         if not (views := pictures(heads, index)):
@@ -157,6 +165,10 @@ def measure_angles(generator: Generator, config: CameraSearchConfig, heads: Head
         errors["search"].append(angle(poses.to_camera(found.pose, generator.config), truth))
         errors["search, refined"].append(angle(refined(found, image), truth))
         seconds.append(time.monotonic() - begun)
+        if encoder is not None:
+            errors["encoder"].append(angle(poses.to_camera(encoder(image).pose[:5], generator.config), truth))
+            found = pipeline.search_camera(image, generator, recipe, encoder=encoder)
+            errors["encoder, refined"].append(angle(found, truth))
         faces = []
         if _USE_LANDMARKS.value and detection.is_available():
             faces = detection.detect(Image.fromarray(images.to_uint8(image)))
