@@ -20,11 +20,16 @@ from pmv_jax.config.encoder import EncoderConfig
 POSE_NUMBERS = 6
 POSE_UNITS = (0.4, 0.2, 0.1, 0.1, 0.1, 0.2)
 """About the spread of each number of a pose in training: the network's own numbers are of order one."""
+MIRRORED = (-1.0, 1.0, -1.0, -1.0, 1.0, 1.0)
+"""What becomes of each number of a pose in the mirror image of a picture: it is multiplied by this."""
 _NARROWEST, _WIDEST = -5.0, 1.0  # logarithms of standard deviations, in those units
 
 
 class Glance(NamedTuple):
     """What one picture tells. Widths are standard deviations.
+
+    Pose and matte are means of two looks, at the picture and at its mirror image, which err in part independently; how
+    far these are apart is part of the width. The code is the first look's: nobody knows that of a mirrored head.
 
     Attributes:
       pose: [6], a pose of `cameras.poses` (yaw, pitch, roll, shift right, shift down), and the logarithm of how much
@@ -91,15 +96,19 @@ class Encoder:
         """Looks at a picture [H, W, 3] in [-1, 1], of any size."""
         side = self.config.resolution
         image = jax.image.resize(image, (side, side, 3), "bilinear", antialias=True)
-        readings = EncoderNetwork(self.config).apply({"params": self.params}, image[None])
-        pose, pose_log_width, code, code_log_width, logits = (x[0] for x in readings)
+        looks = jnp.stack([image, image[:, ::-1]])
+        poses, pose_log_widths, codes, code_log_widths, logits = EncoderNetwork(self.config).apply(
+            {"params": self.params}, looks
+        )
+        mattes = jax.nn.sigmoid(logits)
+        poses = jnp.stack([poses[0], jnp.asarray(MIRRORED) * poses[1]])
         units = jnp.asarray(POSE_UNITS)
         return Glance(
-            pose=units * pose,
-            pose_width=units * jnp.exp(pose_log_width),
-            code=code,
-            code_width=jnp.exp(code_log_width),
-            matte=jax.nn.sigmoid(logits),
+            pose=units * poses.mean(0),
+            pose_width=units * jnp.sqrt(jnp.exp(2 * pose_log_widths).mean(0) + poses.var(0)),
+            code=codes[0],
+            code_width=jnp.exp(code_log_widths[0]),
+            matte=(mattes[0] + mattes[1, :, ::-1]) / 2,
         )
 
 

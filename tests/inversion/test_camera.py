@@ -15,8 +15,7 @@ from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.inversion import camera as camera_search
 from pmv_jax.inversion import latent
 from pmv_jax.inversion.pipeline import invert, search_camera
-from pmv_jax.models import encoder as encoders
-from pmv_jax.models.encoder import POSE_UNITS, Encoder
+from pmv_jax.models.encoder import Glance
 from tests import small_inversion
 from tests.small_inversion import CONFIG as TINY
 
@@ -115,21 +114,21 @@ def test_an_answer_narrows_the_estimate_and_goes_all_around():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def encoder_that_says(pose, width) -> Encoder:
-    """An encoder that sees the same pose [6] in every picture, with the same widths [6], and a code of zeros."""
-    config = EncoderConfig(
-        resolution=32, widths=(4, 4, 4, 4, 4), blocks=(0, 0, 0, 0, 0), hidden_features=4, code_dim=8, code_space="z"
-    )
-    new = encoders.initialise(config, jax.random.key(0))
-    units = np.asarray(POSE_UNITS)
-    value = np.zeros(14, np.float32)
-    value[:6] = np.asarray(pose) / units
-    log_width = np.full(14, -1.0, np.float32)
-    log_width[:6] = np.log(np.asarray(width) / units)
-    params = {**new.params}
-    params["value"] = {**params["value"], "bias": jnp.asarray(value)}
-    params["log_width"] = {**params["log_width"], "bias": jnp.asarray(log_width)}
-    return Encoder(config, params)
+@dataclasses.dataclass(frozen=True)
+class Saying:
+    """An encoder that sees the same in every picture."""
+
+    glance: Glance
+    config: EncoderConfig = EncoderConfig(resolution=32, code_dim=8, code_space="z")
+
+    def __call__(self, image: jax.Array) -> Glance:
+        return self.glance
+
+
+def encoder_that_says(pose, width) -> Saying:
+    """The same pose [6] with the same widths [6], and a code of zeros."""
+    code = jnp.zeros(8), jnp.full(8, np.exp(-1.0))
+    return Saying(Glance(jnp.float32(pose), jnp.float32(width), *code, jnp.ones((32, 32))))
 
 
 def test_the_encoder_takes_the_place_of_the_search(generator, image):

@@ -7,7 +7,7 @@ import pytest
 
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.models import encoder
-from pmv_jax.models.encoder import POSE_NUMBERS, POSE_UNITS, Encoder, EncoderNetwork
+from pmv_jax.models.encoder import MIRRORED, POSE_NUMBERS, POSE_UNITS, Encoder, EncoderNetwork
 
 CONFIG = EncoderConfig(resolution=32, widths=(4, 4, 8, 8, 8), blocks=(0, 0, 0, 0, 0), hidden_features=8, code_dim=5)
 
@@ -33,15 +33,29 @@ def test_a_new_encoder_sees_the_same_in_every_picture():
     np.testing.assert_array_equal(glance.code_width, np.ones(CONFIG.code_dim))
 
 
-def test_a_glance_is_the_networks_readings_in_its_units(random_encoder):
+def test_a_glance_is_the_mean_of_two_looks_in_its_units(random_encoder):
     image = picture(32)
     glance = random_encoder(image)
-    readings = EncoderNetwork(CONFIG).apply({"params": random_encoder.params}, image[None])
-    np.testing.assert_allclose(glance.pose, np.array(POSE_UNITS) * readings.pose[0], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(glance.pose_width, np.array(POSE_UNITS) * np.exp(readings.pose_log_width[0]), rtol=1e-4)
-    np.testing.assert_allclose(glance.code_width, np.exp(readings.code_log_width[0]), rtol=1e-4)
-    np.testing.assert_allclose(glance.matte, 1 / (1 + np.exp(-readings.matte_logits[0])), rtol=1e-3, atol=1e-6)
+    network = EncoderNetwork(CONFIG)
+    one, other = (network.apply({"params": random_encoder.params}, x[None]) for x in (image, image[:, ::-1]))
+    units, poses = np.array(POSE_UNITS), (one.pose[0], np.array(MIRRORED) * other.pose[0])
+    np.testing.assert_allclose(glance.pose, units * np.mean(poses, axis=0), rtol=1e-4, atol=1e-6)
+    variances = [np.exp(2 * look.pose_log_width[0]) for look in (one, other)]
+    width = np.sqrt(np.mean(variances, axis=0) + np.var(poses, axis=0))
+    np.testing.assert_allclose(glance.pose_width, units * width, rtol=1e-4)
+    np.testing.assert_allclose(glance.code, one.code[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(glance.code_width, np.exp(one.code_log_width[0]), rtol=1e-4)
+    mattes = [1 / (1 + np.exp(-look.matte_logits[0])) for look in (one, other)]
+    np.testing.assert_allclose(glance.matte, (mattes[0] + mattes[1][:, ::-1]) / 2, rtol=1e-3, atol=1e-6)
     assert np.ptp(glance.matte) > 0.01 and np.abs(glance.pose).min() > 0
+
+
+def test_a_mirror_image_is_seen_as_the_mirrored_head(random_encoder):
+    image = picture(32)
+    glance, mirrored = random_encoder(image), random_encoder(image[:, ::-1])
+    np.testing.assert_allclose(mirrored.pose, np.array(MIRRORED) * glance.pose, atol=1e-6)
+    np.testing.assert_allclose(mirrored.pose_width, glance.pose_width, rtol=1e-5)
+    np.testing.assert_allclose(mirrored.matte, glance.matte[:, ::-1], atol=1e-6)
 
 
 def test_a_larger_picture_is_seen_as_the_same_one_in_small(random_encoder):

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pmv_jax.cameras import yaw_pitch
+from pmv_jax.models.encoder import MIRRORED
 from tools.encoding import backdrops
 from tools.training import backdrop as wall
 from tools.training.data import Heads
@@ -111,7 +112,7 @@ class Source:
         pose = np.array([yaw, pitch, *placement], np.float32)
         if random.random() < 0.3:  # mirrored: another head, whose numbers nobody knows
             image, coverage = image[:, ::-1], coverage[:, ::-1]
-            pose = pose * np.array([-1, 1, -1, -1, 1, 1], np.float32)
+            pose = pose * np.float32(MIRRORED)
             known[:] = False
         return Example(
             (2 * image.clip(0, 1) - 1).astype(np.float32), pose, code, known, np.ascontiguousarray(coverage[..., 0])
