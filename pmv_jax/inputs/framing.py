@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _ROUNDS = 4  # of looking and cropping: far off, an encoder knows the direction better than the distance
 # Standard deviations of roll (radians), shifts (crop sizes) and logarithm of scale, beyond which it saw no head.
-_SURE = (0.04, 0.02, 0.02, 0.06)
+_SURE = (0.07, 0.025, 0.025, 0.07)
 
 
 def frame_of(picture: Image.Image, encoder: Encoder) -> np.ndarray | None:
