@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy import ndimage
 
-from pmv_jax import cameras
 from pmv_jax.inversion import visibility
 
 _MARGIN = 0.5  # of the canvas on each side, in units of the picture's size
@@ -44,8 +43,8 @@ def continued(image: Array, known: Array, camera: Array, z_depth: Array) -> Back
     Colours that change evenly along x and y of the world are fitted to what is known. In the world, since a backdrop is
     a thing: along it a colour changes only so far. A hat that was taken for backdrop does not count: first by least
     absolute residuals and stiffly, then by Geman and McClure's function of them, which lets go of what is far off. What
-    is left of the picture fades away from where it is known, by pull and push: it is averaged to ever
-    coarser pictures, and filled in from these (S. Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4).
+    is left of the picture fades away from where it is known, by pull and push: it is averaged to ever coarser pictures,
+    and filled in from these (S. Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4).
 
     Args:
       image: [H, H, 3] in [-1, 1].
@@ -54,10 +53,11 @@ def continued(image: Array, known: Array, camera: Array, z_depth: Array) -> Back
       z_depth: [h, h] of the backdrop in it, in front of which the head stands.
     """
     size = image.shape[0]
-    points = _points(camera, z_depth, size)
-    centre = jnp.einsum("hw,hwi->i", known, points) / jnp.maximum(known.sum(), 1e-6)
-    slopes = _slopes(_levels(image), _terms(points, centre), known)
-    smooth = _smooth(points, centre, slopes)
+    places = visibility.points(visibility.resized(z_depth, size), camera)[..., :2]
+    centre = jnp.einsum("hw,hwi->i", known, places) / jnp.maximum(known.sum(), 1e-6)
+    terms = _terms(places, centre)
+    slopes = _slopes(_levels(image), terms, known)
+    smooth = jnp.tanh(_sum(terms, slopes))
     margin = round(_MARGIN * size)
     around = ((margin, margin), (margin, margin))
     rest = jnp.pad((image - smooth) * known[..., None], (*around, (0, 0)))
@@ -76,19 +76,12 @@ def seen_from(backdrop: Backdrop, z_depth: Array, view: Array) -> Array:
       [H, H, 3]; beyond the canvas nothing but what changes evenly is left.
     """
     size = round(backdrop.rest.shape[0] / (1 + 2 * _MARGIN))
-    depth = visibility.resized(z_depth, size).reshape(-1)
-    x, y, _ = visibility.reproject(view, backdrop.camera, depth, size)
+    depth = visibility.resized(z_depth, size)
+    terms = _terms(visibility.points(depth, view)[..., :2], backdrop.centre)
+    x, y, _ = visibility.reproject(view, backdrop.camera, depth.reshape(-1), size)
     places = jnp.stack([(place + _MARGIN) * size - 0.5 for place in (y, x)])
     look_up = jax.vmap(lambda channel: ndimage.map_coordinates(channel, places, order=1, mode="nearest"), -1, -1)
-    smooth = _smooth(_points(view, z_depth, size), backdrop.centre, backdrop.slopes)
-    return smooth + look_up(backdrop.rest).reshape(size, size, -1)
-
-
-def _points(camera: Array, z_depth: Array, size: int) -> Array:
-    """x and y of the world [size, size, 2] where a camera sees z-depths [h, h]."""
-    sight = cameras.unproject(camera, cameras.pixel_centres(size))  # of z-depth 1
-    depth = visibility.resized(z_depth, size)[..., None]
-    return (cameras.split(camera)[0][:3, 3] + depth * sight)[..., :2]
+    return jnp.tanh(_sum(terms, backdrop.slopes)) + look_up(backdrop.rest).reshape(size, size, -1)
 
 
 def _levels(colour: Array) -> Array:
@@ -96,13 +89,14 @@ def _levels(colour: Array) -> Array:
     return jnp.arctanh(jnp.clip(colour, -_BRIGHTEST, _BRIGHTEST))
 
 
-def _terms(points: Array, centre: Array) -> Array:
-    return jnp.concatenate([jnp.ones_like(points[..., :1]), points - centre], axis=-1)
+def _terms(places: Array, centre: Array) -> Array:
+    """What colours change by at x and y of the world [..., 2]: 1, x and y from the centre, [..., 3]."""
+    return jnp.concatenate([jnp.ones_like(places[..., :1]), places - centre], axis=-1)
 
 
-def _smooth(points: Array, centre: Array, slopes: Array) -> Array:
-    """Colours [..., 3] at points [..., 2]."""
-    return jnp.tanh(jnp.matmul(_terms(points, centre), slopes, precision="highest"))
+def _sum(terms: Array, slopes: Array) -> Array:
+    """Levels [..., 3]."""
+    return jnp.matmul(terms, slopes, precision="highest")
 
 
 def _slopes(levels: Array, terms: Array, known: Array) -> Array:
@@ -110,7 +104,7 @@ def _slopes(levels: Array, terms: Array, known: Array) -> Array:
     reweighted least squares."""
 
     def refit(done: int, slopes: Array) -> Array:
-        distance = jnp.linalg.norm(levels - jnp.matmul(terms, slopes, precision="highest"), axis=-1)
+        distance = jnp.linalg.norm(levels - _sum(terms, slopes), axis=-1)
         first = done < _ROUNDS // 2
         trust = jnp.where(first, 1 / jnp.maximum(distance, _SHARP), (1 + (distance / _FAR) ** 2) ** -2)
         weighted = (known * trust)[..., None] * terms

@@ -273,8 +273,8 @@ def angles_between(z_depth: Array, camera: Array, others: Array) -> Array:
       [N, H, W], radians, at the point that each pixel of the view shows.
     """
     own, *places = (cameras.split(x)[0][:3, 3] for x in (camera, *others))
-    sight = cameras.unproject(camera, cameras.pixel_centres(len(z_depth)))  # of z-depth 1
-    points = own + z_depth[..., None] * sight
+    points = visibility.points(z_depth, camera)
+    sight = points - own
 
     def angle(place: Array) -> Array:
         line = points - place

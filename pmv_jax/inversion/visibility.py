@@ -151,6 +151,12 @@ def _inside(place: Array, size: int) -> Array:
     return jnp.abs(place - 0.5) < 0.5 - 0.5 / size
 
 
+def points(z_depth: Array, camera: Array) -> Array:
+    """World points [H, H, 3] that a camera [25] sees at z-depths [H, H]."""
+    sight = cameras.unproject(camera, cameras.pixel_centres(len(z_depth)))  # of z-depth 1
+    return cameras.split(camera)[0][:3, 3] + z_depth[..., None] * sight
+
+
 def resized(z_depth: Array, size: int) -> Array:
     """z-depth [h, w] as [size, size]."""
     return z_depth if z_depth.shape[0] == size else jax.image.resize(z_depth, (size, size), "bilinear")
