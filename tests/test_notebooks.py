@@ -28,7 +28,6 @@ def test_committed_without_outputs(path):
         ast.parse(source.partition("\n")[2] if source.startswith("%%") else source)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_to_its_end(path, tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of the kernel: compiles sooner
