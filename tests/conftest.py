@@ -1,9 +1,8 @@
 """How tests compile, share what is compiled, and let go of memory."""
 
 import gc
-import importlib.util
-import mmap
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ LARGEST_PROCESS = 2.3e9  # bytes; files of tests share programs below it
 # JAX makes objects by the million when it traces, few of which are garbage: looking for that took a tenth of the time.
 GARBAGE = 200_000, 50, 1000  # as of `gc.set_threshold`
 # On a CPU, XLA takes more than half of its time over code for fused operations that a test runs once or twice.
-SIMPLER_CODE = "xla_cpu_use_fusion_emitters"
+SIMPLER_CODE = "--xla_cpu_use_fusion_emitters=false"
 
 
 def pytest_configure(config):
@@ -23,8 +22,8 @@ def pytest_configure(config):
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     if config.option.markexpr == "not slow" and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-        if knows_xla_flag(SIMPLER_CODE):
-            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{SIMPLER_CODE}=false"
+        if takes_xla_flag(SIMPLER_CODE):
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {SIMPLER_CODE}"
 
 
 def pytest_collection_finish():
@@ -33,13 +32,11 @@ def pytest_collection_finish():
     gc.set_threshold(*GARBAGE)
 
 
-def knows_xla_flag(name: str) -> bool:
-    """Whether the installed XLA has a flag; one that it does not know ends the process."""
-    folder = Path(importlib.util.find_spec("jaxlib").origin).parent
-    for path in folder.glob("libjax_common.*"):
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
-            return library.find(name.encode()) >= 0
-    return False
+def takes_xla_flag(flag: str) -> bool:
+    """Whether the installed XLA takes a flag: one that it does not know ends the process."""
+    environment = {**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"}
+    program = [sys.executable, "-c", "import jax; jax.devices()"]
+    return not subprocess.run(program, env=environment, capture_output=True).returncode
 
 
 def resident() -> float:

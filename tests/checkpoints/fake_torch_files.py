@@ -7,6 +7,7 @@ instructions as the real ones.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import pickle
 import struct
@@ -89,7 +90,10 @@ class _Pickler(pickle._Pickler):
         self.write(pickle.REDUCE)
         self.memoize(obj)
         if obj.items:
-            self._batch_setitems(obj.items.items())
+            self.write(pickle.MARK)
+            for part in itertools.chain.from_iterable(obj.items.items()):
+                self.save(part)
+            self.write(pickle.SETITEMS)
         if obj.state is not None:
             self.save(obj.state)
             self.write(pickle.BUILD)
