@@ -1,7 +1,8 @@
-"""An encoder: one glance at a photograph, and what it tells of camera, latent code and outline, each with a doubt.
+"""An encoder: one glance at a photograph, and what it tells of camera, latent code, outline and depth, with its doubts.
 
 A U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with residual blocks: from its narrow end two dense layers read off
-pose and code as Gaussians, and its wide end is a matte. It is where a fit begins, not where it ends.
+pose and code as Gaussians, and its wide end is a matte and the depth of what it covers. It is where a fit begins, not
+where it ends.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ POSE_UNITS = (0.4, 0.2, 0.1, 0.1, 0.1, 0.2)
 """About the spread of each number of a pose in training: the network's own numbers are of order one."""
 MIRRORED = (-1.0, 1.0, -1.0, -1.0, 1.0, 1.0)
 """What becomes of each number of a pose in the mirror image of a picture: it is multiplied by this."""
+DEPTH_UNIT = 0.1
+"""The same of a relief, in units of the world."""
 _NARROWEST, _WIDEST = -5.0, 1.0  # logarithms of standard deviations, in those units
 
 
 class Glance(NamedTuple):
     """What one picture tells. Widths are standard deviations.
 
-    Pose and matte are means of two looks, at the picture and at its mirror image, which err in part independently; how
-    far these are apart is part of the width. The code is the first look's: nobody knows that of a mirrored head.
+    Pose, matte and relief are means of two looks, at the picture and at its mirror image, which err in part
+    independently; how far these are apart is part of the width. The code is the first look's: nobody knows that of a
+    mirrored head.
 
     Attributes:
       pose: [6], a pose of `cameras.poses` (yaw, pitch, roll, shift right, shift down), and the logarithm of how much
@@ -38,6 +42,9 @@ class Glance(NamedTuple):
       code: [code_dim], see `EncoderConfig.code_space`.
       code_width: [code_dim].
       matte: [n, n] in [0, 1] at the encoder's resolution: head, hair and clothes against what stands behind.
+      relief: [n, n], how much farther than the pivot the surface of these lies, along the optical axis and in units of
+        the world, if the head is as large in it as in the picture; it means nothing where there is no matte.
+      relief_width: [n, n].
     """
 
     pose: Array
@@ -45,6 +52,8 @@ class Glance(NamedTuple):
     code: Array
     code_width: Array
     matte: Array
+    relief: Array
+    relief_width: Array
 
 
 class Readings(NamedTuple):
@@ -55,6 +64,8 @@ class Readings(NamedTuple):
     code: Array  # [N, code_dim]
     code_log_width: Array  # [N, code_dim]
     matte_logits: Array  # [N, n, n]
+    relief: Array  # [N, n, n], in DEPTH_UNIT
+    relief_log_width: Array  # [N, n, n]
 
 
 class EncoderNetwork(nn.Module):
@@ -71,17 +82,20 @@ class EncoderNetwork(nn.Module):
             for _ in range(blocks):
                 x = x + _convolution(_convolution(x, width), width)
             levels.append(x)
-        told = nn.silu(nn.Dense(self.config.hidden_features)(x.reshape(len(x), -1)))
+        gist = nn.silu(nn.Dense(self.config.hidden_features)(x.reshape(len(x), -1)))
         count = POSE_NUMBERS + self.config.code_dim
-        value = nn.Dense(count, kernel_init=nn.initializers.zeros, name="value")(told)
-        log_width = nn.Dense(count, kernel_init=nn.initializers.zeros, name="log_width")(told)
+        value = nn.Dense(count, kernel_init=nn.initializers.zeros, name="value")(gist)
+        log_width = nn.Dense(count, kernel_init=nn.initializers.zeros, name="log_width")(gist)
         log_width = jnp.clip(log_width, _NARROWEST, _WIDEST)
         for width, skip in zip((*widths[-2::-1], 8), levels[-2::-1], strict=True):
             x = jax.image.resize(x, (*skip.shape[:3], x.shape[-1]), "bilinear")
             x = _convolution(jnp.concatenate([x, skip], axis=-1), width)
         logits = nn.Conv(1, (3, 3), name="matte")(x)[..., 0]
+        relief, relief_log_width = jnp.moveaxis(nn.Conv(2, (3, 3), name="relief")(x), -1, 0)
+        relief_log_width = jnp.clip(relief_log_width, _NARROWEST, _WIDEST)
         pose, code = (slice(None), slice(POSE_NUMBERS)), (slice(None), slice(POSE_NUMBERS, None))
-        return Readings(value[pose], log_width[pose], value[code], log_width[code], logits)
+        told = value[pose], log_width[pose], value[code], log_width[code]
+        return Readings(*told, logits, relief, relief_log_width)
 
 
 @flax.struct.dataclass
@@ -97,19 +111,33 @@ class Encoder:
         side = self.config.resolution
         image = jax.image.resize(image, (side, side, 3), "bilinear", antialias=True)
         looks = jnp.stack([image, image[:, ::-1]])
-        poses, pose_log_widths, codes, code_log_widths, logits = EncoderNetwork(self.config).apply(
-            {"params": self.params}, looks
-        )
-        mattes = jax.nn.sigmoid(logits)
-        poses = jnp.stack([poses[0], jnp.asarray(MIRRORED) * poses[1]])
+        told = EncoderNetwork(self.config).apply({"params": self.params}, looks)
+        poses = jnp.stack([told.pose[0], jnp.asarray(MIRRORED) * told.pose[1]])
+        pose, pose_width = _mean(poses, told.pose_log_width)
         units = jnp.asarray(POSE_UNITS)
-        return Glance(
-            pose=units * poses.mean(0),
-            pose_width=units * jnp.sqrt(jnp.exp(2 * pose_log_widths).mean(0) + poses.var(0)),
-            code=codes[0],
-            code_width=jnp.exp(code_log_widths[0]),
-            matte=(mattes[0] + mattes[1, :, ::-1]) / 2,
+        mattes, reliefs, relief_log_widths = map(
+            _both_ways, (jax.nn.sigmoid(told.matte_logits), told.relief, told.relief_log_width)
         )
+        relief, relief_width = _mean(reliefs, relief_log_widths)
+        return Glance(
+            pose=units * pose,
+            pose_width=units * pose_width,
+            code=told.code[0],
+            code_width=jnp.exp(told.code_log_width[0]),
+            matte=mattes.mean(0),
+            relief=DEPTH_UNIT * relief,
+            relief_width=DEPTH_UNIT * relief_width,
+        )
+
+
+def _mean(values: Array, log_widths: Array) -> tuple[Array, Array]:
+    """Of two looks [2, ...]: their mean, and its width, of which their distance is a part."""
+    return values.mean(0), jnp.sqrt(jnp.exp(2 * log_widths).mean(0) + values.var(0))
+
+
+def _both_ways(maps: Array) -> Array:
+    """Maps [2, n, n] of a picture and of its mirror image, both as of the picture."""
+    return jnp.stack([maps[0], maps[1, :, ::-1]])
 
 
 def initialise(config: EncoderConfig, key: Array) -> Encoder:

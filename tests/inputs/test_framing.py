@@ -28,7 +28,8 @@ class Encoder:
 
 
 def glance(pose, width=WIDTHS, matte=((0.0,),)) -> Glance:
-    return Glance(np.asarray(pose), np.asarray(width), np.zeros(1), np.ones(1), np.asarray(matte, np.float32))
+    told = np.asarray(pose), np.asarray(width), np.zeros(1), np.ones(1)
+    return Glance(*told, *3 * [np.asarray(matte, np.float32)])
 
 
 def smooth_picture(size: int) -> Image.Image:

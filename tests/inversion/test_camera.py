@@ -128,7 +128,7 @@ class Saying:
 def encoder_that_says(pose, width) -> Saying:
     """The same pose [6] with the same widths [6], and a code of zeros."""
     code = jnp.zeros(8), jnp.full(8, np.exp(-1.0))
-    return Saying(Glance(jnp.float32(pose), jnp.float32(width), *code, jnp.ones((32, 32))))
+    return Saying(Glance(jnp.float32(pose), jnp.float32(width), *code, *3 * [jnp.ones((32, 32))]))
 
 
 def test_the_encoder_takes_the_place_of_the_search(generator, image):

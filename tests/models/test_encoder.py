@@ -7,7 +7,7 @@ import pytest
 
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.models import encoder
-from pmv_jax.models.encoder import MIRRORED, POSE_NUMBERS, POSE_UNITS, Encoder, EncoderNetwork
+from pmv_jax.models.encoder import DEPTH_UNIT, MIRRORED, POSE_NUMBERS, POSE_UNITS, Encoder, EncoderNetwork
 
 CONFIG = EncoderConfig(resolution=32, widths=(4, 4, 8, 8, 8), blocks=(0, 0, 0, 0, 0), hidden_features=8, code_dim=5)
 
@@ -31,6 +31,7 @@ def test_a_new_encoder_sees_the_same_in_every_picture():
     np.testing.assert_allclose(glance.pose_width, POSE_UNITS, rtol=1e-6)
     np.testing.assert_array_equal(glance.code, np.zeros(CONFIG.code_dim))
     np.testing.assert_array_equal(glance.code_width, np.ones(CONFIG.code_dim))
+    assert glance.relief.shape == glance.relief_width.shape == glance.matte.shape == (32, 32)
 
 
 def test_a_glance_is_the_mean_of_two_looks_in_its_units(random_encoder):
@@ -48,6 +49,11 @@ def test_a_glance_is_the_mean_of_two_looks_in_its_units(random_encoder):
     mattes = [1 / (1 + np.exp(-look.matte_logits[0])) for look in (one, other)]
     np.testing.assert_allclose(glance.matte, (mattes[0] + mattes[1][:, ::-1]) / 2, rtol=1e-3, atol=1e-6)
     assert np.ptp(glance.matte) > 0.01 and np.abs(glance.pose).min() > 0
+    reliefs = [one.relief[0], other.relief[0][:, ::-1]]
+    np.testing.assert_allclose(glance.relief, DEPTH_UNIT * np.mean(reliefs, axis=0), rtol=1e-3, atol=1e-6)
+    variances = [np.exp(2 * one.relief_log_width[0]), np.exp(2 * other.relief_log_width[0][:, ::-1])]
+    width = np.sqrt(np.mean(variances, axis=0) + np.var(reliefs, axis=0))
+    np.testing.assert_allclose(glance.relief_width, DEPTH_UNIT * width, rtol=1e-3)
 
 
 def test_a_mirror_image_is_seen_as_the_mirrored_head(random_encoder):
@@ -55,7 +61,8 @@ def test_a_mirror_image_is_seen_as_the_mirrored_head(random_encoder):
     glance, mirrored = random_encoder(image), random_encoder(image[:, ::-1])
     np.testing.assert_allclose(mirrored.pose, np.array(MIRRORED) * glance.pose, atol=1e-6)
     np.testing.assert_allclose(mirrored.pose_width, glance.pose_width, rtol=1e-5)
-    np.testing.assert_allclose(mirrored.matte, glance.matte[:, ::-1], atol=1e-6)
+    for name in ("matte", "relief", "relief_width"):
+        np.testing.assert_allclose(getattr(mirrored, name), getattr(glance, name)[:, ::-1], atol=1e-6)
 
 
 def test_a_larger_picture_is_seen_as_the_same_one_in_small(random_encoder):

@@ -18,6 +18,8 @@ from pmv_jax.models.encoder import MIRRORED
 from tools.encoding import backdrops
 from tools.training import backdrop as wall
 from tools.training.data import Heads
+from tools.training.network import NETWORK
+from tools.training.pixels import decode_depth
 
 Random = np.random.Generator
 
@@ -37,6 +39,7 @@ class Example(NamedTuple):
       code: [D].
       known: [D] bool: which numbers of the code the picture can tell.
       matte: [n, n] in [0, 1].
+      relief: [n, n], as of `Glance`; NaN where there is no surface, or its edge.
     """
 
     image: np.ndarray
@@ -44,6 +47,7 @@ class Example(NamedTuple):
     code: np.ndarray
     known: np.ndarray
     matte: np.ndarray
+    relief: np.ndarray
 
 
 class Placement(NamedTuple):
@@ -71,7 +75,7 @@ class Placement(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """One view of a head: its latent `p` [D], `camera` [25], and `pixels` [N, N, 4], bytes of colour and coverage."""
+    """One view of a head: its latent `p` [D], `camera` [25], and `pixels` [N, N, 6] (`tools.training.pixels`)."""
 
     p: np.ndarray
     camera: np.ndarray
@@ -105,18 +109,19 @@ class Source:
             known[-wall.NUMBERS :] = False
             back = backdrops.draw(self._side, self._pictures, lambda: self._neighbour(random), random)
         colour, coverage = backdrops.toned(layer[..., :3], random, 0.5), layer[..., 3:]
+        z_depth = decode_depth(*np.moveaxis(shot.pixels[..., 4:].astype(np.float32), -1, 0))
+        relief = placed_relief(z_depth, NETWORK.camera_radius, placement, self._side)
         if random.random() < 0.2 and not known[-1]:  # hard to tell apart: a backdrop in the head's own colours
             back = back - back.mean((0, 1)) + (colour * coverage).sum((0, 1)) / (coverage.sum() + 1)
         image = colour * coverage + np.clip(back, 0, 1) * (1 - coverage)
         image = as_photographed(covered(image, random), random)
         pose = np.array([yaw, pitch, *placement], np.float32)
         if random.random() < 0.3:  # mirrored: another head, whose numbers nobody knows
-            image, coverage = image[:, ::-1], coverage[:, ::-1]
+            image, coverage, relief = image[:, ::-1], coverage[:, ::-1], relief[:, ::-1]
             pose = pose * np.float32(MIRRORED)
             known[:] = False
-        return Example(
-            (2 * image.clip(0, 1) - 1).astype(np.float32), pose, code, known, np.ascontiguousarray(coverage[..., 0])
-        )
+        image = (2 * image.clip(0, 1) - 1).astype(np.float32)
+        return Example(image, pose, code, known, *map(np.ascontiguousarray, (coverage[..., 0], relief)))
 
     def refresh(self) -> int:
         """Takes in heads that have come since; how many there are."""
@@ -130,11 +135,11 @@ class Source:
         """Any view of any head."""
         heads = self._heads[random.integers(len(self._heads))]
         head, view = random.integers(len(heads)), random.integers(heads.camera.shape[1])
-        return Shot(heads.p[head], heads.camera[head, view], heads.view(head, view)[..., :4])
+        return Shot(heads.p[head], heads.camera[head, view], heads.view(head, view))
 
     def _layer(self, shot: Shot, placement: Placement) -> np.ndarray:
         """A head's own colour, and its coverage, [n, n, 4] in [0, 1]."""
-        pixels = np.asarray(shot.pixels, np.float32)
+        pixels = np.asarray(shot.pixels[..., :4], np.float32)
         alpha = np.maximum(pixels[..., 3:] / 255, 1e-2)
         alone = np.clip((pixels[..., :3] - 127.5 * (1 - alpha)) / alpha, 0, 255)
         picture = Image.fromarray(np.concatenate([alone, pixels[..., 3:]], axis=-1).astype(np.uint8))
@@ -163,6 +168,20 @@ def random_placement(random: Random) -> Placement:
     narrow = 0.1 if random.random() < _ALIGNED else 1.0
     roll, right, down, scale = narrow * random.normal(0, (_ROLL, _SHIFT, _SHIFT, _SCALE))
     return Placement(roll, right, down, scale)
+
+
+def placed_relief(z_depth: np.ndarray, radius: float, placement: Placement, side: int) -> np.ndarray:
+    """The relief of `Example` [side, side], float32, from the picture that is placed: its z-depths [N, N], 0 for none,
+    and that of the pivot."""
+    there = z_depth > 0
+    relief = np.where(there, np.exp(placement.log_scale) * (z_depth - radius), 0)
+
+    def placed(x: np.ndarray) -> np.ndarray:
+        picture = Image.fromarray(np.float32(x)).resize((STORED, STORED), Image.Resampling.BOX)
+        return np.asarray(placement.apply(picture, side))
+
+    share = placed(there)
+    return np.where(share > 0.99, placed(relief) / np.maximum(share, 1e-3), np.nan).astype(np.float32)
 
 
 def covered(image: np.ndarray, random: Random) -> np.ndarray:

@@ -15,13 +15,14 @@ from jax import Array
 
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.models import encoder
-from pmv_jax.models.encoder import POSE_UNITS, Encoder, EncoderNetwork
+from pmv_jax.models.encoder import DEPTH_UNIT, POSE_UNITS, Encoder, EncoderNetwork
 from tools.encoding.examples import Example
 from tools.training import state_files
 
 STATE_FILE = "encoder_state.npz"
 RATE, WARM_UP, AVERAGING = 2e-3, 100, 0.995
-_CODE_WEIGHT, _MATTE_WEIGHT = 10.0, 4.0  # against the pose's; of means, and codes are twenty times as many numbers
+# Against the pose's; of means, and codes are twenty times as many numbers.
+_CODE_WEIGHT, _MATTE_WEIGHT, _RELIEF_WEIGHT = 10.0, 4.0, 4.0
 # A Gaussian's likelihood lets go of what it finds hard; weighted by the width to this power, once in two, it does not
 # (Seitzer et al. 2022, arXiv 2203.09168, equation 9).
 _BETA = 0.5
@@ -70,7 +71,7 @@ def _step(
 
 
 def loss(params: Any, batch: Example, config: EncoderConfig) -> tuple[Array, dict[str, Array]]:
-    """Likelihood of poses and of what is known of codes; cross entropy and overlap of mattes.
+    """Likelihood of poses, of reliefs, and of what is known of codes; cross entropy and overlap of mattes.
 
     Args:
       params: of the network.
@@ -88,19 +89,26 @@ def loss(params: Any, batch: Example, config: EncoderConfig) -> tuple[Array, dic
     entropy = optax.sigmoid_binary_cross_entropy(out.matte_logits, batch.matte).mean()
     chance = jax.nn.sigmoid(out.matte_logits)
     overlap = 2 * jnp.sum(chance * batch.matte, (1, 2)) / (jnp.sum(chance + batch.matte, (1, 2)) + 1)
+    there = jnp.isfinite(batch.relief)
+    relief = _likelihood(out.relief, out.relief_log_width, jnp.where(there, batch.relief, 0) / DEPTH_UNIT)
+    relief = jnp.sum(relief * there) / jnp.maximum(there.sum(), 1)
     total = pose + _CODE_WEIGHT * code + _MATTE_WEIGHT * (entropy + 0.5 * jnp.mean(1 - overlap))
+    total = total + _RELIEF_WEIGHT * relief
     return total, {"loss": total, **errors(out, batch)}
 
 
 def errors(out: encoder.Readings, batch: Example) -> dict[str, Array]:
     """Means over a batch: yaw, pitch and roll in degrees, shift in picture sizes, logarithm of scale, how much of the
-    code's variance is told (1 is all), and the share of pixels on the wrong side of the outline."""
+    code's variance is told (1 is all), the share of pixels on the wrong side of the outline, and by how much the relief
+    is off, in units of the world."""
     off = jnp.abs(out.pose * jnp.asarray(POSE_UNITS) - batch.pose).mean(0)
     known = batch.known.astype(jnp.float32)
     missed = jnp.sum(known * jnp.square(out.code - batch.code)) / jnp.maximum(jnp.sum(known * batch.code**2), 1e-6)
     degrees = dict(zip(("yaw", "pitch", "roll"), jnp.degrees(off[:3]), strict=True))
     wrong = jnp.mean((out.matte_logits > 0) != (batch.matte > 0.5))
-    return {**degrees, "shift": off[3:5].mean(), "scale": off[5], "code": 1 - missed, "matte": wrong}
+    relief = jnp.nanmean(jnp.abs(DEPTH_UNIT * out.relief - batch.relief))
+    told = {"code": 1 - missed, "matte": wrong, "relief": relief}
+    return {**degrees, "shift": off[3:5].mean(), "scale": off[5], **told}
 
 
 @functools.partial(jax.jit, static_argnames=("config",))

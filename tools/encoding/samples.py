@@ -15,7 +15,7 @@ from pmv_jax import cameras, images
 from pmv_jax.cameras import poses
 from pmv_jax.inversion import latent, outline
 from pmv_jax.models.generator import Generator
-from tools.encoding.examples import STORED, Example, Random, as_photographed, covered, random_placement
+from tools.encoding.examples import STORED, Example, Random, as_photographed, covered, placed_relief, random_placement
 
 _ANGLES = 0.35, 0.15  # standard deviations of yaw and pitch, radians: a little more than FFHQ's
 
@@ -45,15 +45,19 @@ class Samples:
         seen = self._generator.render(self._generator.planes(ws), ws, camera)
         z_depth = np.asarray(cameras.ray_distance_to_z_depth(seen["ray_distance"], camera))
         limit = outline.head_limit(z_depth)  # None without a backdrop: all is head
-        head = Image.fromarray(np.uint8(255 * (z_depth < np.inf if limit is None else z_depth < limit)))
+        is_head = z_depth < (np.inf if limit is None else limit)
+        head = Image.fromarray(np.uint8(255 * is_head))
         placement = random_placement(random)
+        relief = placed_relief(
+            np.where(is_head, z_depth, 0), self._generator.config.camera_radius, placement, self._side
+        )
         picture = images.to_uint8(images.resize(np.asarray(seen["image"]), (STORED, STORED)))
         image = np.asarray(placement.apply(Image.fromarray(picture), self._side), np.float32) / 255
         matte = np.asarray(placement.apply(head.resize((STORED, STORED)), self._side), np.float32) / 255
         image = as_photographed(covered(image, random), random)
         pose = np.float32([*pose[:2], *placement])
         image = (2 * image.clip(0, 1) - 1).astype(np.float32)
-        return Example(image, pose, np.asarray(code), np.ones(len(code), bool), matte)
+        return Example(image, pose, np.asarray(code), np.ones(len(code), bool), matte, relief)
 
 
 @jax.jit

@@ -9,7 +9,7 @@ from pmv_jax.cameras import poses
 from tests import rendered_spheres
 from tests.small_inversion import CONFIG
 from tools.encoding import backdrops
-from tools.encoding.examples import Placement, Source
+from tools.encoding.examples import Placement, Source, placed_relief
 from tools.training.data import Heads
 
 SIDE = 48
@@ -51,6 +51,25 @@ def test_a_head_is_larger_by_its_scale():
     assert areas[1] / areas[0] == pytest.approx(np.exp(0.6), rel=0.02)
 
 
+@pytest.mark.parametrize("placement", [Placement(), Placement(right=0.1, log_scale=0.2)])
+def test_the_relief_of_a_ball_is_the_ball(placement):
+    """Of one around the pivot, seen from 2.7 away; larger in the picture it is larger in depth as well."""
+    p = np.zeros(rendered_spheres.NUMBERS)
+    camera = np.asarray(cameras.look_at(0.0, 0.0, pivot=(0.0, 0.0, 0.0), radius=2.7))
+    _, _, z_depth = rendered_spheres.render(p, camera, 256)
+    relief = placed_relief(z_depth, 2.7, placement, SIDE)
+    scale, places = np.exp(placement.log_scale), (np.arange(SIDE) + 0.5) / SIDE - 0.5
+    x, y = np.meshgrid((places - placement.right) / scale, places / scale)
+    rays = np.stack([x, y], axis=-1) / camera[16]  # focal length, in picture sizes
+    # Of the ray (x, y, 1) t with (x t)^2 + (y t)^2 + (t - 2.7)^2 = radius^2.
+    square = 1 + np.sum(rays**2, axis=-1)
+    inside = 2.7**2 - square * (2.7**2 - rendered_spheres.radius(p) ** 2)
+    expected = scale * ((2.7 - np.sqrt(np.maximum(inside, 0))) / square - 2.7)
+    middle = inside > 0.03  # at the rim a pixel sees many depths
+    assert middle.mean() > 0.05 and np.isnan(relief[0]).all()
+    np.testing.assert_allclose(relief[middle], expected[middle], atol=4e-3)
+
+
 def test_examples_are_drawn_from_the_generator_of_random_numbers_alone(source):
     first, second = (source.batch(np.random.default_rng(5), 6) for _ in range(2))
     for a, b in zip(first, second, strict=True):
@@ -62,6 +81,8 @@ def test_examples_are_pictures_with_their_truth(source):
     assert batch.image.shape == (40, SIDE, SIDE, 3) and batch.image.dtype == np.float32
     assert np.abs(batch.image).max() <= 1 and batch.matte.min() >= 0 and batch.matte.max() <= 1
     assert 0.05 < batch.matte.mean() < 0.95
+    known = np.isfinite(batch.relief)
+    assert (batch.matte[known] > 0.98).all() and known.mean() > 0.5 * (batch.matte > 0.5).mean()
     mirrored = ~batch.known.any(1)
     assert 0 < mirrored.sum() < 40, "some heads are mirrored, and have numbers that nobody knows"
     assert (batch.known.all(1) | mirrored | ~batch.known[:, -1]).all()

@@ -7,7 +7,7 @@ import pytest
 
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.errors import InputError
-from pmv_jax.models.encoder import POSE_UNITS, Readings
+from pmv_jax.models.encoder import DEPTH_UNIT, POSE_UNITS, Readings
 from tools.encoding import loop
 from tools.encoding.examples import Example
 
@@ -23,7 +23,8 @@ def batch() -> Example:
     matte[:, 8:, 8:24] = 1
     image = (matte[..., None] - 0.5 + 0.1 * random.standard_normal((4, 32, 32, 3))).astype(np.float32)
     pose = (np.array(POSE_UNITS) * random.standard_normal((4, 6))).astype(np.float32)
-    return Example(image, pose, random.standard_normal((4, 3)).astype(np.float32), np.ones((4, 3), bool), matte)
+    relief = np.where(matte > 0, np.float32(0.2) * matte, np.nan)
+    return Example(image, pose, random.standard_normal((4, 3)).astype(np.float32), np.ones((4, 3), bool), matte, relief)
 
 
 def run(state: loop.State, batch: Example, steps: int) -> tuple[loop.State, list[float]]:
@@ -37,7 +38,8 @@ def run(state: loop.State, batch: Example, steps: int) -> tuple[loop.State, list
 def test_it_learns_what_it_is_shown(batch):
     state, losses = run(loop.begin(CONFIG, 0), batch, 30)
     assert losses[-1] < losses[0] - 0.5
-    assert loop.test(state.params, batch, CONFIG)["matte"] < 0.1
+    errors = loop.test(state.params, batch, CONFIG)
+    assert errors["matte"] < 0.1 and errors["relief"] < 0.1  # half of what it begins with
 
 
 def test_going_on_is_as_if_it_had_not_stopped(batch, tmp_path):
@@ -65,6 +67,14 @@ def test_numbers_that_a_picture_does_not_tell_are_not_learned(batch):
     assert losses[0] == losses[1] != losses[2]
 
 
+def test_a_relief_is_not_learned_where_there_is_none(batch):
+    params = loop.begin(CONFIG, 0).params
+    nothing = batch._replace(relief=np.full_like(batch.relief, np.nan))
+    grads = [jax.grad(loop.loss, has_aux=True)(params, each, CONFIG)[0]["relief"] for each in (nothing, batch)]
+    assert all(np.all(x == 0) for x in jax.tree.leaves(grads[0]))
+    assert all(np.any(x != 0) and np.isfinite(x).all() for x in jax.tree.leaves(grads[1]))
+
+
 def test_the_width_that_fits_best_is_the_spread_of_the_errors():
     """At fixed values, the mean likelihood is best where the width is the root mean square error."""
     truth = jnp.asarray(np.random.default_rng(0).normal(0, 0.5, 4000).astype(np.float32))
@@ -83,9 +93,12 @@ def test_errors_are_in_degrees_and_shares(batch):
         code=0.5 * batch.code,
         code_log_width=jnp.zeros((4, 3)),
         matte_logits=10 * (batch.matte - 0.5),
+        relief=(np.nan_to_num(batch.relief) + 0.03) / DEPTH_UNIT,
+        relief_log_width=jnp.zeros((4, 32, 32)),
     )
     errors = loop.errors(readings, batch)
     expected = {"yaw": 2.0, "pitch": 1.0, "roll": 0.5, "shift": 0.01, "scale": 0.05, "code": 0.75, "matte": 0.0}
+    expected["relief"] = 0.03
     assert {name: pytest.approx(float(x), abs=1e-3) for name, x in errors.items()} == expected
 
 

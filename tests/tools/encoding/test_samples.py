@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pmv_jax import cameras
 from pmv_jax.cameras import poses
 from pmv_jax.checkpoints.encoder import load_encoder
 from pmv_jax.checkpoints.orbax import save_generator
@@ -40,6 +41,13 @@ def test_an_example_is_the_head_of_its_code_seen_by_its_pose(plain):
     apart = np.abs(example.image - again)[2:-2, 2:-2]  # it was made larger, and smaller again
     assert np.median(apart) < 0.3 * np.std(again)
     assert example.matte.min() >= 0 and example.matte.max() <= 1
+    z_depth = cameras.ray_distance_to_z_depth(
+        generator.render(generator.planes(ws), ws, camera)["ray_distance"], camera
+    )
+    known = np.isfinite(example.relief)
+    assert known.any() and (example.matte[known] > 0.98).all()
+    coarse = np.asarray(jnp.asarray(z_depth) - generator.config.camera_radius)
+    assert coarse.min() - 0.01 <= example.relief[known].min() and example.relief[known].max() <= coarse.max() + 0.01
 
 
 def test_no_two_examples_are_the_same(plain):
