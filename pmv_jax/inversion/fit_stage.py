@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from pmv_jax.config import InversionConfig, LossConfig, Settings
-from pmv_jax.inversion import losses, outline, view_fitting
+from pmv_jax.inversion import losses, outline, surface, view_fitting
 from pmv_jax.inversion.adam_loop import FitState
 from pmv_jax.inversion.stage import Draft, StageRequest
 from pmv_jax.models.generator import Generator
@@ -30,12 +30,13 @@ class ViewFitProgram:
 
     Attributes:
       loss, inputs: see there.
-      outlined: whether the views have an outline.
+      outlined, surfaced: whether the views have an outline, and a surface.
     """
 
     loss: LossConfig
     inputs: int
     outlined: bool = False
+    surfaced: bool = False
 
     def network(self) -> Tree | None:
         """See `stage.StageProgram`."""
@@ -54,7 +55,7 @@ def inputs_alone(draft: Draft) -> view_fitting.Views:
     side = draft.generator.config.rendering.neural_resolution
     images, weights = (jnp.stack(x) for x in zip(*((p.image, p.weights) for p in draft.photographs), strict=True))
     views = view_fitting.of_inputs(images, draft.cameras, weights, room, side)
-    return views._replace(outline=outline.of_inputs(draft, room))
+    return views._replace(outline=outline.of_inputs(draft, room), surface=surface.of_inputs(draft, room))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,8 @@ class ViewFit:
         pull = np.float32(_POSE_PULL if fitted.any() else 0)
         plan = self.plan(draft.config).replace(fitted=fitted, poses=poses, pose_pull=pull)
         views = self.views(draft)
-        program = ViewFitProgram(draft.config.loss, len(known), views.outline is not None)
+        held = views.outline is not None, views.surface is not None
+        program = ViewFitProgram(draft.config.loss, len(known), *held)
         start = view_fitting.start(draft.code, self.params(draft), poses)
         own = views, plan, draft.statistics.std
         flag = f" (--set {settings.group}.learning_rate=...)" if hasattr(draft.config, settings.group) else ""

@@ -70,8 +70,9 @@ def targets(draft: Draft) -> Views:
 
 @functools.partial(jax.jit, static_argnames="inputs")
 def _after_inputs(alone: Views, made: PseudoViews, *, inputs: int) -> Views:
-    views = zip(alone[:3], (made.cameras, made.blend, made.weight), strict=True)
-    return Views(*(jnp.concatenate([own[:inputs], ours]) for own, ours in views), made.distances, alone.outline)
+    ours = {"cameras": made.cameras, "images": made.blend, "weights": made.weight}
+    joined = {name: jnp.concatenate([getattr(alone, name)[:inputs], views]) for name, views in ours.items()}
+    return alone._replace(distances=made.distances, **joined)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "generator_config"), inline=True)

@@ -47,6 +47,7 @@ class Views(NamedTuple):
       weights: [K, H, W] >= 0, of each pixel in the loss.
       distances: [K, n, n], ray distances that the geometry is held to by `Plan.depth_weight`; None for none.
       outline: [K, n, n] each, that they are held to by `LossConfig.outline_weight`; None for none.
+      surface: [K, n, n] each, the same by `LossConfig.surface_weight`.
     """
 
     cameras: Array
@@ -54,6 +55,7 @@ class Views(NamedTuple):
     weights: Array
     distances: Array | None = None
     outline: losses.Outline | None = None
+    surface: losses.Surface | None = None
 
 
 @flax.struct.dataclass
@@ -285,6 +287,8 @@ def _view_loss(scene: _Scene, fit: _Fit, view: Views, place: Array) -> tuple[Arr
         value += fit.plan.depth_weight * losses.depth_loss(made["ray_distance"], view.distances)
     if view.outline is not None:
         value += fit.loss_config.outline_weight * losses.outline_loss(made["ray_distance"], view.outline)
+    if view.surface is not None:
+        value += fit.loss_config.surface_weight * losses.surface_loss(made["ray_distance"], view.surface)
     scale = jnp.where(is_input, 1.0 / fit.inputs, fit.plan.view_weight / jnp.maximum(fit.plan.extra_views, 1))
     return scale * value, terms.watched()
 

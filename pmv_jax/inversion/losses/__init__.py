@@ -1,4 +1,4 @@
-"""Losses of one image: L2 and a perceptual term, which `loss.perceptual` chooses by name; pulls on depth and outline.
+"""Losses of one image: L2 and a perceptual term, which `loss.perceptual` chooses by name; pulls on the geometry.
 
 A perceptual term is one object in one file here, and one line in config/registry.py.
 """
@@ -15,11 +15,13 @@ from pmv_jax.inversion.losses.image import (
     terms,
 )
 from pmv_jax.inversion.losses.outline import Outline, outline_loss
+from pmv_jax.inversion.losses.surface import Surface, surface_loss
 
 __all__ = [
     "NONE",
     "Outline",
     "PerceptualTerm",
+    "Surface",
     "Terms",
     "depth_loss",
     "early_stop",
@@ -27,5 +29,6 @@ __all__ = [
     "load_network",
     "outline_loss",
     "perceptual_term",
+    "surface_loss",
     "terms",
 ]

@@ -1,0 +1,54 @@
+"""The surface of a head as an encoder sees it in a photograph: what the geometry of the fits is held to.
+
+One view fixes no geometry, and a generator's prior fixes it only as far as the prior knows such hair or such a hat. An
+encoder that has seen the depth of many heads from the same side knows more of that side than a code can say.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from pmv_jax import cameras
+from pmv_jax.config import GeneratorConfig
+from pmv_jax.inversion.losses import Surface
+from pmv_jax.inversion.stage import Draft, Photograph
+
+_BELIEVED = 0.02  # a depth of this standard deviation, in units of the world, is half believed
+
+
+def of_inputs(draft: Draft, room: int) -> Surface | None:
+    """What the inputs' renderings are held to, with room for pseudo-views, of which nobody knows it: of weight 0.
+
+    Returns:
+      Arrays [N + room, n, n]; None without an encoder, a matte, or a weight for it in the recipe.
+    """
+    known = tuple(map(_told, draft.photographs))
+    if not any(known) or not draft.config.loss.surface_weight:
+        return None
+    return _padded(known, config=draft.generator.config, room=room)
+
+
+def _told(photograph: Photograph) -> tuple[Array, ...] | None:
+    glance, matte = photograph.glance, photograph.matte
+    if glance is None or matte is None:  # without a matte the encoder is not sure that it sees a head
+        return None
+    return glance.relief, glance.relief_width, matte * photograph.weights, photograph.camera
+
+
+@functools.partial(jax.jit, static_argnames=("config", "room"))
+def _padded(known: tuple[tuple[Array, ...] | None, ...], *, config: GeneratorConfig, room: int) -> Surface:
+    side = config.rendering.neural_resolution
+
+    def one(relief: Array, width: Array, matte: Array, camera: Array) -> Surface:
+        relief, width, matte = (jax.image.resize(x, (side, side), "linear") for x in (relief, width, matte))
+        _, pivot = cameras.project(camera, jnp.asarray(config.camera_pivot)[None])
+        belief = 1 / (1 + jnp.square(width / _BELIEVED))
+        return Surface(cameras.z_depth_to_ray_distance(pivot + relief, camera), matte * belief)
+
+    nothing = jnp.zeros((side, side))
+    each = [Surface(nothing, nothing) if own is None else one(*own) for own in known]
+    return Surface(*(jnp.pad(jnp.stack(x), ((0, room), (0, 0), (0, 0))) for x in zip(*each, strict=True)))
