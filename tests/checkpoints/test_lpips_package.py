@@ -28,6 +28,11 @@ TORCHVISION = {
 distances = jax.jit(perceptual.layer_distances)
 
 
+def pickled(value) -> bytes:
+    """As the package's own files are, whatever Python's newest protocol is."""
+    return pickle.dumps(value, protocol=4)
+
+
 def content(network):
     """What the package pickles, with the rule's backbone and the heads of the fixtures."""
     backbone = rule_backbone(network)
@@ -62,7 +67,7 @@ def images(network):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_parity_through_a_package_of_known_weights(network, package):
-    (package / FILES[network][0]).write_bytes(pickle.dumps(content(network)))
+    (package / FILES[network][0]).write_bytes(pickled(content(network)))
     lpips = lpips_weights.configured(LossConfig(perceptual=f"lpips_{network}"))
     pair, terms = images(network)
     assert lpips.network == network
@@ -82,7 +87,7 @@ def test_installed_weights_are_those_of_torchvision_and_lpips(network):
 
 
 def test_figures_need_nothing_but_the_package(package):
-    (package / "alexnet.ckpt").write_bytes(pickle.dumps(content("alex")))
+    (package / "alexnet.ckpt").write_bytes(pickled(content("alex")))
     lpips = lpips_weights.configured(LossConfig())
     assert lpips.network == "alex" and all(isinstance(x, jnp.ndarray) for x in jax.tree.leaves(lpips))
 
@@ -106,7 +111,7 @@ def test_without_the_package_there_is_no_figure_and_a_loss_names_the_extra(absen
 def test_damage_is_one_line_that_says_how_to_install_again(change, problem, package):
     whole = content("alex")
     other = change(whole)
-    (package / "alexnet.ckpt").write_bytes(pickle.dumps(other if isinstance(other, list) else whole))
+    (package / "alexnet.ckpt").write_bytes(pickled(other if isinstance(other, list) else whole))
     with pytest.raises(InputError, match=rf"alexnet.ckpt: .*{problem}.*pip install --force-reinstall"):
         lpips_package.load("alex")
 
