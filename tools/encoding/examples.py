@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pmv_jax.cameras import yaw_pitch
+from pmv_jax.config import GeneratorConfig
 from pmv_jax.models.encoder import MIRRORED
 from tools.encoding import backdrops
 from tools.training import backdrop as wall
@@ -110,7 +111,7 @@ class Source:
             back = backdrops.draw(self._side, self._pictures, lambda: self._neighbour(random), random)
         colour, coverage = backdrops.toned(layer[..., :3], random, 0.5), layer[..., 3:]
         z_depth = decode_depth(*np.moveaxis(shot.pixels[..., 4:].astype(np.float32), -1, 0))
-        relief = placed_relief(z_depth, NETWORK.camera_radius, placement, self._side)
+        relief = placed_relief(z_depth, distance_to_pivot(shot.camera, NETWORK), placement, self._side)
         if random.random() < 0.2 and not known[-1]:  # hard to tell apart: a backdrop in the head's own colours
             back = back - back.mean((0, 1)) + (colour * coverage).sum((0, 1)) / (coverage.sum() + 1)
         image = colour * coverage + np.clip(back, 0, 1) * (1 - coverage)
@@ -170,11 +171,16 @@ def random_placement(random: Random) -> Placement:
     return Placement(roll, right, down, scale)
 
 
-def placed_relief(z_depth: np.ndarray, radius: float, placement: Placement, side: int) -> np.ndarray:
+def distance_to_pivot(camera: np.ndarray, family: GeneratorConfig) -> float:
+    """Of a camera [25] that looks at it."""
+    return float(np.linalg.norm(np.reshape(camera[:16], (4, 4))[:3, 3] - family.camera_pivot))
+
+
+def placed_relief(z_depth: np.ndarray, pivot: float, placement: Placement, side: int) -> np.ndarray:
     """The relief of `Example` [side, side], float32, from the picture that is placed: its z-depths [N, N], 0 for none,
     and that of the pivot."""
     there = z_depth > 0
-    relief = np.where(there, np.exp(placement.log_scale) * (z_depth - radius), 0)
+    relief = np.where(there, np.exp(placement.log_scale) * (z_depth - pivot), 0)
 
     def placed(x: np.ndarray) -> np.ndarray:
         picture = Image.fromarray(np.float32(x)).resize((STORED, STORED), Image.Resampling.BOX)

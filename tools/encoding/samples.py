@@ -15,7 +15,16 @@ from pmv_jax import cameras, images
 from pmv_jax.cameras import poses
 from pmv_jax.inversion import latent, outline
 from pmv_jax.models.generator import Generator
-from tools.encoding.examples import STORED, Example, Random, as_photographed, covered, placed_relief, random_placement
+from tools.encoding.examples import (
+    STORED,
+    Example,
+    Random,
+    as_photographed,
+    covered,
+    distance_to_pivot,
+    placed_relief,
+    random_placement,
+)
 
 _ANGLES = 0.35, 0.15  # standard deviations of yaw and pitch, radians: a little more than FFHQ's
 
@@ -48,9 +57,8 @@ class Samples:
         is_head = z_depth < (np.inf if limit is None else limit)
         head = Image.fromarray(np.uint8(255 * is_head))
         placement = random_placement(random)
-        relief = placed_relief(
-            np.where(is_head, z_depth, 0), self._generator.config.camera_radius, placement, self._side
-        )
+        pivot = distance_to_pivot(np.asarray(camera), self._generator.config)
+        relief = placed_relief(np.where(is_head, z_depth, 0), pivot, placement, self._side)
         picture = images.to_uint8(images.resize(np.asarray(seen["image"]), (STORED, STORED)))
         image = np.asarray(placement.apply(Image.fromarray(picture), self._side), np.float32) / 255
         matte = np.asarray(placement.apply(head.resize((STORED, STORED)), self._side), np.float32) / 255

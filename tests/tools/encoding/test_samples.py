@@ -46,7 +46,7 @@ def test_an_example_is_the_head_of_its_code_seen_by_its_pose(plain):
     )
     known = np.isfinite(example.relief)
     assert known.any() and (example.matte[known] > 0.98).all()
-    coarse = np.asarray(jnp.asarray(z_depth) - generator.config.camera_radius)
+    coarse = np.asarray(z_depth) - samples.distance_to_pivot(np.asarray(camera), generator.config)
     assert coarse.min() - 0.01 <= example.relief[known].min() and example.relief[known].max() <= coarse.max() + 0.01
 
 
