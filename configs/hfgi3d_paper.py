@@ -19,11 +19,12 @@ not its own, because the stages are ours:
 Time and score are not measured yet: the official weights are not part of this repository.
 """
 
-from pmv_jax.config import InversionConfig, JointConfig, LatentConfig, PseudoViewConfig, TuningConfig
+from pmv_jax.config import InversionConfig, JointConfig, LatentConfig, LossConfig, PseudoViewConfig, TuningConfig
 
 
 def config() -> InversionConfig:
     return InversionConfig(
+        loss=LossConfig(surface_weight=0.0),
         latent=LatentConfig(
             steps=500,
             learning_rate=0.01,

@@ -17,7 +17,7 @@ from pmv_jax.config import GeneratorConfig
 from pmv_jax.inversion.losses import Surface
 from pmv_jax.inversion.stage import Draft, Photograph
 
-_BELIEVED = 0.02  # a depth of this standard deviation, in units of the world, is half believed
+_BELIEVED = 0.04  # a depth of this standard deviation, in units of the world, is half believed
 
 
 def of_inputs(draft: Draft, room: int) -> Surface | None:

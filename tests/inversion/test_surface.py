@@ -44,7 +44,7 @@ def test_a_relief_lies_around_the_pivot():
 def test_it_is_believed_by_matte_weights_and_width():
     matte, weights = np.zeros((2, SIZE, SIZE), np.float32)
     matte[:, : SIZE // 2], weights[: SIZE // 2] = 1, 1
-    surface, _ = first(encoder=encoder_that_sees(np.zeros((32, 32)), 0.02), matte=matte, weights=weights)
+    surface, _ = first(encoder=encoder_that_sees(np.zeros((32, 32)), 0.04), matte=matte, weights=weights)
     belief = np.asarray(surface.weight[0])
     np.testing.assert_allclose(belief[: SIDE // 2 - 1, : SIDE // 2 - 1], 0.5, atol=1e-3)
     assert belief[SIDE // 2 + 1 :].max() == 0 and belief[:, SIDE // 2 + 1 :].max() == 0

@@ -16,7 +16,8 @@ more weights, `hfgi3d_rates` is the same at the rates of `pmv`, which is the def
 steps as `pmv`. A method's worth is the share of the gap between `pti` and the oracle that it closes.
 
 Methods such as `20 steps` are the default recipe with fewer. With --encoder all know what the generator's encoder sees,
-as the program does: they begin with that head, in place of the average one, and have its matte.
+as the program does: they begin with that head, in place of the average one, and have its matte. The surface that it
+sees is part of the default recipe alone (the ablation `no surface` is without it), since no published method has one.
 
 With --seeds every inversion is done with as many seeds; figures are means over these, and their spread is given.
 
@@ -74,7 +75,9 @@ from tools.benchmarks.tables import ORACLE, SINGLE_VIEW, Figures, write_tables
 from tools.benchmarks.truth import Truth
 
 METHODS = ("w", "w_plus", SINGLE_VIEW, "hfgi3d", "hfgi3d_rates", "pmv", ORACLE)
+_NO_SURFACE = ("loss.surface_weight=0",)
 ABLATIONS: dict[str, tuple[str, ...]] = {
+    "no surface": _NO_SURFACE,
     "expected depth": ("pseudo_views.depth_detail=0",),
     "no pull on depth": ("joint.depth_weight=0",),
     "narrow visibility": ("pseudo_views.depth_tolerance=0.003", "pseudo_views.steepest=4"),
@@ -133,11 +136,12 @@ def methods(ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
       ours: the recipe whose steps all take, latent + tuning + joint; None is the default one.
     """
     ours = InversionConfig() if ours is None else ours
+    published = override(ours, _NO_SURFACE)
     latent, total = ours.latent.steps, ours.latent.steps + ours.tuning.steps + ours.joint.steps
     only_latent = (f"latent.steps={total}", "tuning.steps=0", "joint.steps=0")
     tuning = total // 4  # the paper's proportions: 500, 500, 1000
     paper = override(
-        dataclasses.replace(load_recipe("hfgi3d_paper"), loss=ours.loss, seed=ours.seed),
+        dataclasses.replace(load_recipe("hfgi3d_paper"), loss=published.loss, seed=ours.seed),
         (f"latent.steps={tuning}", f"tuning.steps={tuning}", f"joint.steps={total - 2 * tuning}"),
     )
     rates = tuple(
@@ -147,14 +151,14 @@ def methods(ours: InversionConfig | None = None) -> dict[str, InversionConfig]:
         if hasattr(stage, field)
     )
     return {
-        "w": override(ours, ("latent.space=w", *only_latent)),
-        "w_plus": override(ours, ("latent.space=w_plus", *only_latent)),
-        SINGLE_VIEW: override(ours, (f"tuning.steps={total - latent}", "joint.steps=0")),
+        "w": override(published, ("latent.space=w", *only_latent)),
+        "w_plus": override(published, ("latent.space=w_plus", *only_latent)),
+        SINGLE_VIEW: override(published, (f"tuning.steps={total - latent}", "joint.steps=0")),
         "hfgi3d": paper,
         "hfgi3d_rates": override(paper, rates),
         "pmv": ours,
         ORACLE: override(
-            ours,
+            published,
             (
                 "tuning.steps=0",
                 f"pseudo_views.count={len(benchmark_cases.NOVEL_ANGLES)}",
