@@ -34,20 +34,21 @@ def test_a_relief_lies_around_the_pivot():
     cam2world = np.asarray(CAMERA[:16]).reshape(4, 4)
     origins, directions = (np.asarray(x) for x in cameras.rays(CAMERA, SIDE))
     for depth in (0.0, 0.15):
-        surface, _ = first(encoder=encoder_that_sees(np.full((32, 32), depth), 1e-4), matte=np.ones((SIZE, SIZE)))
+        surface, _ = first(encoder=encoder_that_sees(np.full((32, 32), depth), 0.01), matte=np.ones((SIZE, SIZE)))
         points = origins + surface.distance[0].reshape(-1, 1) * directions
         np.testing.assert_allclose((points - pivot) @ cam2world[:3, 2], depth, atol=1e-3)
         assert surface.weight.shape == (1 + RECIPE.pseudo_views.count, SIDE, SIDE)
+        np.testing.assert_allclose(surface.tolerance[0], 0.01, rtol=1e-5)
         assert surface.weight[0].min() > 0.99 and not surface.weight[1:].any()
 
 
-def test_it_is_believed_by_matte_weights_and_width():
+def test_it_is_known_where_a_believed_pixel_is_of_the_head():
     matte, weights = np.zeros((2, SIZE, SIZE), np.float32)
     matte[:, : SIZE // 2], weights[: SIZE // 2] = 1, 1
     surface, _ = first(encoder=encoder_that_sees(np.zeros((32, 32)), 0.04), matte=matte, weights=weights)
-    belief = np.asarray(surface.weight[0])
-    np.testing.assert_allclose(belief[: SIDE // 2 - 1, : SIDE // 2 - 1], 0.5, atol=1e-3)
-    assert belief[SIDE // 2 + 1 :].max() == 0 and belief[:, SIDE // 2 + 1 :].max() == 0
+    known = np.asarray(surface.weight[0])
+    np.testing.assert_allclose(known[: SIDE // 2 - 1, : SIDE // 2 - 1], 1, atol=1e-3)
+    assert known[SIDE // 2 + 1 :].max() == 0 and known[:, SIDE // 2 + 1 :].max() == 0
 
 
 def test_without_encoder_matte_or_weight_there_is_none():
@@ -59,10 +60,11 @@ def test_without_encoder_matte_or_weight_there_is_none():
     assert first(override(RECIPE, ["loss.surface_weight=0"]), encoder=encoder, matte=matte)[0] is None
 
 
-def test_the_loss_pulls_everything_towards_the_surface():
+def test_the_loss_pulls_what_is_beyond_the_tolerance():
     true = np.full((4, 4), 2.4, np.float32)
     distance, weight = true.copy(), np.ones((4, 4), np.float32)
-    distance[0, 0], distance[1, 1], distance[2, 2], weight[2, 2] = 2.9, 2.3, 9.0, 0.0
-    value, pull = jax.value_and_grad(surface_loss)(jnp.asarray(distance), Surface(jnp.asarray(true), weight))
-    np.testing.assert_allclose(value, (0.5 + 0.1) / 16, rtol=1e-5)
-    assert pull[0, 0] == -pull[1, 1] > 0 and pull[2, 2] == 0
+    distance[0, 0], distance[1, 1], distance[2, 2], distance[3, 3], weight[2, 2] = 2.9, 2.3, 9.0, 2.41, 0.0
+    surface = Surface(jnp.asarray(true), jnp.full((4, 4), 0.02), jnp.asarray(weight))
+    value, pull = jax.value_and_grad(surface_loss)(jnp.asarray(distance), surface)
+    np.testing.assert_allclose(value, (0.48 + 0.08) / 16, rtol=1e-5)
+    assert pull[0, 0] == -pull[1, 1] > 0 and pull[2, 2] == pull[3, 3] == pull[0, 1] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -14,16 +15,19 @@ class Surface(NamedTuple):
 
     Attributes:
       distance: [n, n], ray distances in units of the world.
-      weight: [n, n] in [0, 1], how far that is known.
+      tolerance: [n, n], how far off a ray may end, in units of the world.
+      weight: [n, n] in [0, 1], where that is known.
     """
 
     distance: Array
+    tolerance: Array
     weight: Array
 
 
 def surface_loss(distance: Array, surface: Surface) -> Array:
-    """How far rendered rays miss the surface. The absolute error draws hair that hangs on the backdrop as much as a
-    cheek that is a little off, and lets a few pixels be wrong.
+    """How far rendered rays miss the surface by more than its tolerance. Inside of that the picture and the generator
+    decide; outside the pull is the same everywhere, so that hair which hangs on the backdrop is drawn as a cheek is,
+    and a few wrong pixels do little.
 
     Args:
       distance: [n, n], rendered ray distances in units of the world.
@@ -33,4 +37,5 @@ def surface_loss(distance: Array, surface: Surface) -> Array:
       A scalar >= 0, the weighted mean over all pixels, in units of the world.
     """
     chex.assert_equal_shape([distance, *surface])
-    return jnp.mean(surface.weight * jnp.abs(distance - surface.distance))
+    off = jnp.abs(distance - surface.distance)
+    return jnp.mean(surface.weight * jax.nn.relu(off - surface.tolerance))
