@@ -1,8 +1,7 @@
 """The surface of a head as an encoder sees it in a photograph: what the geometry of the fits is held to.
 
 One view fixes no geometry, and a generator's prior fixes it only as far as the prior knows such hair or such a hat. An
-encoder that has seen the depth of many heads from the same side knows more of that side than a code can say. It knows
-it to within its standard deviation, which is the tolerance: details are finer.
+encoder that has seen the depth of many heads from the same side knows more of that side than a code can say.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig
 from pmv_jax.inversion.losses import Surface
 from pmv_jax.inversion.stage import Draft, Photograph
+
+_BELIEVED = 0.04  # a depth of this standard deviation, in units of the world, is half believed
 
 
 def of_inputs(draft: Draft, room: int) -> Surface | None:
@@ -45,8 +46,9 @@ def _padded(known: tuple[tuple[Array, ...] | None, ...], *, config: GeneratorCon
     def one(relief: Array, width: Array, matte: Array, camera: Array) -> Surface:
         relief, width, matte = (jax.image.resize(x, (side, side), "linear") for x in (relief, width, matte))
         _, pivot = cameras.project(camera, jnp.asarray(config.camera_pivot)[None])
-        return Surface(cameras.z_depth_to_ray_distance(pivot + relief, camera), width, matte)
+        belief = 1 / (1 + jnp.square(width / _BELIEVED))
+        return Surface(cameras.z_depth_to_ray_distance(pivot + relief, camera), matte * belief)
 
     nothing = jnp.zeros((side, side))
-    each = [Surface(nothing, nothing, nothing) if own is None else one(*own) for own in known]
+    each = [Surface(nothing, nothing) if own is None else one(*own) for own in known]
     return Surface(*(jnp.pad(jnp.stack(x), ((0, room), (0, 0), (0, 0))) for x in zip(*each, strict=True)))
