@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-
 _TOLERANCE = 0.01  # of a ray distance, in units of the world: noses are finer than what a glance tells
 
 
