@@ -22,7 +22,7 @@ class LossConfig(Settings, group="loss"):
     # kept to it a little better, and looked less like their person from the side.
     outline_weight: float = setting(0.02, low=0)
     # Of holding its surface to the depth that the encoder sees in the photograph, per unit of the world; 0 for not.
-    surface_weight: float = setting(5.0, low=0)
+    surface_weight: float = setting(3.0, low=0)
     # A directory that pmv_jax.convert wrote; None takes what pmv_jax[lpips] installs. With any loss, LPIPS is in
     # metrics.json then.
     lpips_weights: str | None = setting(None)
