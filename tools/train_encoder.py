@@ -1,4 +1,4 @@
-"""Trains an encoder: what one glance at a photograph tells of camera, head and outline.
+"""Trains an encoder: what one glance at a photograph tells of camera, head, outline and depth.
 
     python -m tools.train_encoder --data SHARDS[,DRESSED_SHARDS] --held_out OTHER_SHARDS --out DIR [--backgrounds DIR]
     python -m tools.train_encoder --generator DIR --out DIR [--steps 6000]
