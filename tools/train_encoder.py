@@ -16,14 +16,10 @@ directory.
 from __future__ import annotations
 
 import sys
-import time
-from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from PIL import Image
 
 from pmv_jax.checkpoints.encoder import save_encoder
 from pmv_jax.checkpoints.orbax import load_generator
@@ -31,12 +27,12 @@ from pmv_jax.commandline.flags import Flags
 from pmv_jax.commandline.run import command
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.errors import InputError
+from pmv_jax.models.encoder import Encoder
 from pmv_jax.models.generator import Generator
-from tools.encoding import backdrops, loop
+from tools.encoding import backdrops, encoder_loss, loop
 from tools.encoding.examples import Source, stack
 from tools.encoding.samples import Samples
 from tools.training.data import Heads
-from tools.training.loop import Log
 from tools.training.network import NETWORK
 
 FLAGS = Flags()
@@ -48,40 +44,28 @@ _STEPS = FLAGS.integer("steps", 6000, "Steps in all, in which the learning rate 
 _OUT = FLAGS.out("out/encoder")
 _SEED = FLAGS.seed()
 
-BATCH = 16
 # New examples at each step: making one of shards takes a third of the time that learning from it does, drawing one with
 # a generator many times as long. Batches are drawn from the last ones.
-FROM_SHARDS, FROM_GENERATOR, POOL = 16, 4, 3000
+FROM_SHARDS, FROM_GENERATOR = 16, 4
 TESTS = 128
 _TEST_SEED = 1 << 40  # beyond those of --seed
-_SAVE_SECONDS, _LOG_EVERY = 60, 50
 
 
 @command(FLAGS)
 def main() -> None:
     out, seed = Path(_OUT.value or "out/encoder"), _SEED.value or 0
     course = _own_samples(_GENERATOR.value) if _GENERATOR.value else _rendered_heads()
-    config, source = course.config, course.source
     random = np.random.default_rng(_TEST_SEED)
     tests = stack([course.held_out.draw(random) for _ in range(TESTS)])
-    out.mkdir(parents=True, exist_ok=True)
-    state = loop.load(out, config) if (out / loop.STATE_FILE).exists() else loop.begin(config, seed)
-    random = np.random.default_rng((seed, state.step))
-    pool = deque((source.draw(random) for _ in range(POOL // 10)), maxlen=POOL)
-    figures, saved = [], time.monotonic()
-    while state.step < _STEPS.value:
-        pool.extend(source.draw(random) for _ in range(course.fresh))
-        batch = stack([pool[i] for i in random.integers(len(pool), size=BATCH)])
-        state, figure = loop.advance(state, batch, loop.rate(state.step, _STEPS.value), config)
-        figures.append(figure)
-        if state.step % _LOG_EVERY == 0:
-            tested = loop.test(state.average, tests, config)
-            _log(out, state.step, source.refresh(), jax.tree.map(lambda *x: np.mean(x), *figures), tested)
-            figures = []
-        if time.monotonic() - saved > _SAVE_SECONDS:
-            _save(state, out, course)
-            saved = time.monotonic()
-    _save(state, out, course)
+    pool = loop.Pool(
+        lambda random, count: [course.source.draw(random) for _ in range(count)], course.fresh, course.source.refresh
+    )
+
+    def ship(state: loop.State) -> None:
+        encoder = Encoder(course.config, state.average)
+        save_encoder(out / "encoder", encoder, course.generator, {"steps": state.step}, replace=True)
+
+    loop.run(encoder_loss.network(course.config), pool, tests, out, _STEPS.value, seed, ship)
 
 
 class Course(NamedTuple):
@@ -105,7 +89,7 @@ def _rendered_heads() -> Course:
     if not _DATA.value or not _HELD_OUT.value:
         raise InputError("--data and --held_out: give shards, as tools.heads writes them; or give --generator DIR")
     config = EncoderConfig(code_dim=NETWORK.z_dim, code_space="z")
-    pictures = _pictures(_BACKGROUNDS.value) if _BACKGROUNDS.value else []
+    pictures = backdrops.pictures(_BACKGROUNDS.value)
     sources = (
         Source([Heads(shards) for shards in each], pictures, config.resolution)
         for each in (_DATA.value, [_HELD_OUT.value])
@@ -121,24 +105,6 @@ def _own_samples(directory: str) -> Course:
     config = EncoderConfig(code_dim=generator.config.w_dim, code_space="w")
     source = Samples(generator, config.resolution)
     return Course(config, generator, source, source, FROM_GENERATOR)
-
-
-def _save(state: loop.State, out: Path, course: Course) -> None:
-    loop.save(state, out)
-    encoder = loop.finished(state, course.config)
-    save_encoder(out / "encoder", encoder, course.generator, {"steps": state.step}, replace=True)
-
-
-def _log(out: Path, step: int, heads: int, *figures: dict) -> None:
-    rounded = [{name: round(float(x), 4) for name, x in part.items()} for part in figures]
-    Log(out / "log.jsonl").write({"step": step, "heads": heads, **rounded[0], "held_out": rounded[1]})
-
-
-def _pictures(directory: str) -> backdrops.Pictures:
-    paths = [p for p in sorted(Path(directory).iterdir()) if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
-    if not paths:
-        raise InputError(f"--backgrounds {directory}: holds no .jpg or .png; give a directory of pictures")
-    return [Image.open(path).convert("RGB") for path in paths]
 
 
 if __name__ == "__main__":

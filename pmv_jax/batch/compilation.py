@@ -22,7 +22,7 @@ from pmv_jax.batch import hlo, memory
 from pmv_jax.batch.targets import Target
 from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.errors import InputError
-from pmv_jax.inversion import pseudo_views
+from pmv_jax.inversion import outline, pseudo_views
 from pmv_jax.inversion.stage import Photograph
 from pmv_jax.meshes import extraction
 from pmv_jax.models.generator import Generator, initialise
@@ -213,7 +213,7 @@ def _warp(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., 
     fine = config.depth_detail * raw
     surface = jnp.zeros((1 + config.count, fine, fine)) if fine else None
     other = seen(config.count) if config.fill != "tuned" else None
-    limits = jnp.zeros((config.count, raw, raw)) if config.fill == "mirror" else None
+    limits = jnp.zeros((config.count, raw, raw)) if config.fill in outline.OF_THE_INPUT else None
     blend = functools.partial(pseudo_views.blended, config=config)
     return blend, ((photograph,), everyone, seen(1 + config.count), surface, other, limits)
 

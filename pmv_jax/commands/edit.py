@@ -66,7 +66,7 @@ _TEXTURE = FLAGS.string("texture-edit", None, "input.png of the inversion, or an
 _VIEW_CAMERA = FLAGS.string("view-camera", None, "Camera of --texture-edit. Default: the input's.")
 _MASK = FLAGS.string("mask", None, "Where --texture-edit counts, white on black. Default: where it differs.")
 _QUICK = FLAGS.switch("quick", False, "No video, mesh and report: edit.png, the pictures and the inversion.")
-_OUT = FLAGS.out(default="<inversion>_edit")
+_OUT = FLAGS.out(default="<inversion>_edit, and <inversion>_painted with --texture-edit")
 _FORCE = FLAGS.force()
 
 YAWS = (-0.6, -0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45, 0.6)  # radians, of edit.png
@@ -80,7 +80,8 @@ def main() -> None:
     start = time.monotonic()
     source = inversion_directory(_INVERSION.value)
     _check_flags()
-    out = Path(os.path.abspath(_OUT.value or source.with_name(source.name + "_edit")))
+    suffix = "_edit" if _TEXTURE.value is None else "_painted"
+    out = Path(os.path.abspath(_OUT.value or source.with_name(source.name + suffix)))
     workspace.check(out, force=_FORCE.value, resume=False)
     sweep = None if _SWEEP.value is None else parse_sweep(_SWEEP.value)
 

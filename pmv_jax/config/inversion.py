@@ -99,8 +99,9 @@ class PseudoViewConfig(Settings, group="pseudo_views"):
     blur: float = setting(0.02, low=0, high=0.5)  # width of the Gaussian (six sigma) that softens its edge
     # Who fills in what the input does not show: the tuned generator; both, the untuned one where nothing was observed
     # and they have the same surface; or before them the input: its mirror image, since faces have two like halves, and
-    # its backdrop, continued behind the head.
-    fill: Literal["tuned", "both", "mirror"] = setting("mirror")
+    # its backdrop, continued behind the head; or before these what the encoder's completer tells, where there is one,
+    # which also holds the pseudo-views' outline and surface (`loss.outline_weight`, `loss.surface_weight`).
+    fill: Literal["tuned", "both", "mirror", "completed"] = setting("completed")
     hidden_weight: float = setting(0.2, low=0)  # of pixels that a generator made up, in the joint loss
 
 

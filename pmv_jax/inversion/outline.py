@@ -24,6 +24,8 @@ from pmv_jax.meshes.backdrop import backdrop_depth
 from pmv_jax.models.generator import Generator
 
 CLEARANCE = 0.1  # of a head before the backdrop, world units; ears are 0.25 before that of the demo generator
+OF_THE_INPUT = "mirror", "completed"
+"""Values of `pseudo_views.fill` by which the input fills in what it hides, behind which stands its backdrop."""
 _EDGE = 0.02  # width around the outline in which no pixel is believed, in units of the image's size
 
 
@@ -36,7 +38,7 @@ class FindBackdrop(EachPhotograph):
     def look(self, name: str, draft: Draft, photograph: Photograph) -> Coroutine[StageRequest, Tree, Photograph]:
         """See `EachPhotograph.look`."""
         recipe = draft.config
-        if photograph.matte is None and not (recipe.joint.steps and recipe.pseudo_views.fill == "mirror"):
+        if photograph.matte is None and not (recipe.joint.steps and recipe.pseudo_views.fill in OF_THE_INPUT):
             return photograph
         # Of all that says where the surface is, this is compiled anyway.
         limits = head_limits(draft.generator, photograph.camera[None])
@@ -89,14 +91,15 @@ def of_inputs(draft: Draft, room: int) -> Outline | None:
 @functools.partial(jax.jit, static_argnames=("side", "room"))
 def _padded(known: tuple[tuple[Array, ...] | None, ...], *, side: int, room: int) -> Outline:
     """Outlines by matte, weights, head limit [side, side] and camera, of weight 0 where these are None."""
-
-    def one(matte: Array, weights: Array, limit: Array, camera: Array) -> Outline:
-        matte, weights = (jax.image.resize(x, (side, side), "linear") for x in (matte, weights))
-        return Outline(matte, weights, cameras.z_depth_to_ray_distance(limit, camera))
-
     nothing = jnp.zeros((side, side))
-    each = [Outline(nothing, nothing, nothing) if own is None else one(*own) for own in known]
+    each = [Outline(nothing, nothing, nothing) if own is None else drawn(*own) for own in known]
     return Outline(*(jnp.pad(jnp.stack(x), ((0, room), (0, 0), (0, 0))) for x in zip(*each, strict=True)))
+
+
+def drawn(matte: Array, weights: Array, limit: Array, camera: Array) -> Outline:
+    """The outline by a matte and its weights [h, h], a head limit [n, n] and the view's camera [25]."""
+    matte, weights = (jax.image.resize(x, limit.shape, "linear") for x in (matte, weights))
+    return Outline(matte, weights, cameras.z_depth_to_ray_distance(limit, camera))
 
 
 def head(z_depth: Array, limit: Array, size: int) -> Array:

@@ -19,11 +19,12 @@ from jax import Array
 
 from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, PseudoViewConfig
-from pmv_jax.inversion import backdrop, fit_stage, outline, tuned_weights, view_fitting, visibility
+from pmv_jax.inversion import backdrop, completion, fit_stage, outline, tuned_weights, view_fitting, visibility
 from pmv_jax.inversion.stage import Draft, Photograph
 from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.inversion.visibility import Warp
 from pmv_jax.models import frames
+from pmv_jax.models.completer import Completion
 from pmv_jax.models.generator import Generator
 
 _GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
@@ -45,6 +46,8 @@ class PseudoViews(NamedTuple):
       blend: [V, H, W, 3], warp where visible, generator elsewhere: the tuning targets.
       weight: [V, H, W], how much each pixel counts in the joint loss.
       distances: [N + V, n, n], ray distances of the surface that the warp went by, in the N inputs and in the views.
+      told: what a completer tells of the views, and `limits`, how far back heads may reach in them [V, n, n]; None
+        where it tells nothing, or there is no backdrop.
     """
 
     cameras: Array
@@ -53,19 +56,27 @@ class PseudoViews(NamedTuple):
     blend: Array
     weight: Array
     distances: Array
+    told: Completion | None = None
+    limits: Array | None = None
 
 
 def added(draft: Draft) -> Draft:
     """The same, with pseudo-views of the head as it was tuned so far."""
     tuned, untuned = _merged(draft.generator, draft.params), _merged(draft.generator, draft.untuned)
     ws = view_fitting.w_plus(draft.code, draft.generator)
-    made = make(tuned, untuned, ws, draft.photographs, config=draft.config.pseudo_views)
+    around = view_cameras(draft.photographs[0].camera, draft.config.pseudo_views, draft.generator.config)
+    told = completion.of_views(draft, around)
+    made = make(tuned, untuned, ws, draft.photographs, told, config=draft.config.pseudo_views)
     return draft.replace(pseudo_views=made)
 
 
 def targets(draft: Draft) -> Views:
-    """What the joint tuning fits: the photographs, then the pseudo-views."""
-    return _after_inputs(fit_stage.inputs_alone(draft), draft.pseudo_views, inputs=len(draft.photographs))
+    """What the joint tuning fits: the photographs, then the pseudo-views, held to what a completer tells of them."""
+    made = draft.pseudo_views
+    views = _after_inputs(fit_stage.inputs_alone(draft), made, inputs=len(draft.photographs))
+    if made.told is None or made.limits is None or views.outline is None or views.surface is None:
+        return views
+    return completion.held(views, made.told, made.cameras, made.limits, config=draft.generator.config)
 
 
 @functools.partial(jax.jit, static_argnames="inputs")
@@ -106,6 +117,7 @@ def make(
     untuned: Generator,
     ws: Array,
     photographs: tuple[Photograph, ...],
+    told: Completion | None = None,
     *,
     config: PseudoViewConfig,
 ) -> PseudoViews:
@@ -119,7 +131,9 @@ def make(
     same surface, or the outline of one head would be drawn beside that of the other. With "mirror", the inputs come
     before both. Their mirror images do on the head: the other half of a face tells more of a hidden one than any
     generator (facial symmetry as a prior: Yin et al., "3D GAN Inversion with Facial Symmetry Prior", CVPR 2023). Beside
-    it the first one's backdrop does, where the generator has one: it goes on behind the head.
+    it the first one's backdrop does, where the generator has one: it goes on behind the head. With "completed" a
+    completer says where the head ends and the backdrop begins, and what colour it has where no mirror image is likely;
+    without one it is "mirror".
 
     Args:
       tuned: after stage 2.
@@ -127,6 +141,7 @@ def make(
       ws: pivot [num_ws, w_dim].
       photographs: the N inputs, with camera and weights: what is not to be believed is not seen. Of those with a
         matte no other view shows what the geometry has on the wrong side of the matte's outline.
+      told: by a completer, of these very views; None without.
       config: which views, and how they are blended.
     """
     around = view_cameras(photographs[0].camera, config, tuned.config)
@@ -135,11 +150,11 @@ def make(
     rendered = frames.render(tuned, planes, ws, everyone)
     surface = _surface(tuned, planes, everyone, config.depth_detail) if config.depth_detail else None
     other = frames.render(untuned, untuned.planes(ws), ws, around) if config.fill != "tuned" else None
-    backed = config.fill == "mirror" and photographs[0].head_limit is not None
+    backed = config.fill in outline.OF_THE_INPUT and photographs[0].head_limit is not None
     limits = outline.head_limits(untuned, around) if backed else None
     # Without what has no part in it, which would make it another program.
     seen = tuple(photograph.replace(guess=None, glance=None, estimate=None, pose=None) for photograph in photographs)
-    return blended(seen, everyone, rendered, surface, other, limits, config=config)
+    return blended(seen, everyone, rendered, surface, other, limits, told, config=config)
 
 
 @functools.partial(jax.jit, static_argnames=("config",))
@@ -150,6 +165,7 @@ def blended(
     surface: Array | None,
     other: dict[str, Array] | None,
     limits: Array | None = None,
+    told: Completion | None = None,
     *,
     config: PseudoViewConfig,
 ) -> PseudoViews:
@@ -162,6 +178,7 @@ def blended(
       other: as `rendered`, of the untuned generator, in the views [V] alone; None for `fill` "tuned".
       limits: [V, n, n], `outline.head_limits` of the views, for a first photograph that has its own; None fills nothing
         with its backdrop.
+      told: of the views; it fills nothing without `limits`.
     """
     inputs = len(photographs)
     around = everyone[inputs:]
@@ -176,7 +193,7 @@ def blended(
         other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], around)
         share = jax.vmap(_untouched)(warped.observed, raw_z_depth[inputs:], other_z_depth)[..., None]
         fill = share * other["image"] + (1 - share) * fill
-    if config.fill == "mirror":
+    if config.fill in outline.OF_THE_INPUT:
         others = tuple(map(_mirrored, photographs, z_depth[:inputs]))
         tolerant = dataclasses.replace(config, depth_tolerance=min(1.0, _ASYMMETRY * config.depth_tolerance))
         reflected = _seen(others, z_depth[:inputs, :, ::-1], *views, tolerant)
@@ -184,12 +201,15 @@ def blended(
         fill = share * reflected.colour + (1 - share) * fill
         if limits is not None:
             behind, share = _backdrop(photographs[0], z_depth[0], *views, limits)
-            share = jax.vmap(functools.partial(soften, erode=_RIM, blur=config.blur))(share)[..., None]
-            fill = share * behind + (1 - share) * fill
+            if told is None:
+                share = jax.vmap(functools.partial(soften, erode=_RIM, blur=config.blur))(share)[..., None]
+                fill = share * behind + (1 - share) * fill
+            else:
+                fill = completion.filled(told, reflected.colour, softened(reflected.visibility)[..., None], behind)
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
     weight = visible + config.hidden_weight * (1 - visible)
-    return PseudoViews(around, warped.colour, visible, blend, weight, rendered["ray_distance"])
+    return PseudoViews(around, warped.colour, visible, blend, weight, rendered["ray_distance"], told, limits)
 
 
 def _seen(

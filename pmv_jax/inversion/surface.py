@@ -41,14 +41,16 @@ def _told(photograph: Photograph) -> tuple[Array, ...] | None:
 
 @functools.partial(jax.jit, static_argnames=("config", "room"))
 def _padded(known: tuple[tuple[Array, ...] | None, ...], *, config: GeneratorConfig, room: int) -> Surface:
-    side = config.rendering.neural_resolution
-
-    def one(relief: Array, width: Array, matte: Array, camera: Array) -> Surface:
-        relief, width, matte = (jax.image.resize(x, (side, side), "linear") for x in (relief, width, matte))
-        _, pivot = cameras.project(camera, jnp.asarray(config.camera_pivot)[None])
-        belief = 1 / (1 + jnp.square(width / _BELIEVED))
-        return Surface(cameras.z_depth_to_ray_distance(pivot + relief, camera), matte * belief)
-
-    nothing = jnp.zeros((side, side))
-    each = [Surface(nothing, nothing) if own is None else one(*own) for own in known]
+    nothing = jnp.zeros((config.rendering.neural_resolution,) * 2)
+    each = [Surface(nothing, nothing) if own is None else placed(*own, config=config) for own in known]
     return Surface(*(jnp.pad(jnp.stack(x), ((0, room), (0, 0), (0, 0))) for x in zip(*each, strict=True)))
+
+
+def placed(relief: Array, width: Array, matte: Array, camera: Array, *, config: GeneratorConfig) -> Surface:
+    """A relief and its width [h, h], as of `models.encoder.Glance`, in front of a camera [25]; believed as far as the
+    matte [h, h] covers it and the width is small."""
+    side = config.rendering.neural_resolution
+    relief, width, matte = (jax.image.resize(x, (side, side), "linear") for x in (relief, width, matte))
+    _, pivot = cameras.project(camera, jnp.asarray(config.camera_pivot)[None])
+    belief = 1 / (1 + jnp.square(width / _BELIEVED))
+    return Surface(cameras.z_depth_to_ray_distance(pivot + relief, camera), matte * belief)

@@ -1,8 +1,7 @@
 """An encoder: one glance at a photograph, and what it tells of camera, latent code, outline and depth, with its doubts.
 
-A U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with residual blocks: from its narrow end two dense layers read off
-pose and code as Gaussians, and its wide end is a matte and the depth of what it covers. It is where a fit begins, not
-where it ends.
+A U-Net: from its narrow end two dense layers read off pose and code as Gaussians, and its wide end is a matte and the
+depth of what it covers. It is where a fit begins, not where it ends.
 """
 
 from __future__ import annotations
@@ -17,15 +16,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from pmv_jax.config.encoder import EncoderConfig
+from pmv_jax.models import unet
+from pmv_jax.models.completer import DEPTH_UNIT, LOG_WIDTHS, Completer
 
 POSE_NUMBERS = 6
 POSE_UNITS = (0.4, 0.2, 0.1, 0.1, 0.1, 0.2)
 """About the spread of each number of a pose in training: the network's own numbers are of order one."""
 MIRRORED = (-1.0, 1.0, -1.0, -1.0, 1.0, 1.0)
 """What becomes of each number of a pose in the mirror image of a picture: it is multiplied by this."""
-DEPTH_UNIT = 0.1
-"""The same of a relief, in units of the world."""
-_NARROWEST, _WIDEST = -5.0, 1.0  # logarithms of standard deviations, in those units
 
 
 class Glance(NamedTuple):
@@ -76,23 +74,17 @@ class EncoderNetwork(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Readings:
         widths = self.config.widths
-        levels = [x]
-        for width, blocks in zip(widths, self.config.blocks, strict=True):
-            x = _convolution(x, width, stride=2)
-            for _ in range(blocks):
-                x = x + _convolution(_convolution(x, width), width)
-            levels.append(x)
+        levels = unet.narrowed(x, widths, self.config.blocks)
+        x = levels[-1]
         gist = nn.silu(nn.Dense(self.config.hidden_features)(x.reshape(len(x), -1)))
         count = POSE_NUMBERS + self.config.code_dim
         value = nn.Dense(count, kernel_init=nn.initializers.zeros, name="value")(gist)
         log_width = nn.Dense(count, kernel_init=nn.initializers.zeros, name="log_width")(gist)
-        log_width = jnp.clip(log_width, _NARROWEST, _WIDEST)
-        for width, skip in zip((*widths[-2::-1], 8), levels[-2::-1], strict=True):
-            x = jax.image.resize(x, (*skip.shape[:3], x.shape[-1]), "bilinear")
-            x = _convolution(jnp.concatenate([x, skip], axis=-1), width)
+        log_width = jnp.clip(log_width, *LOG_WIDTHS)
+        x = unet.widened(levels, (*widths[-2::-1], 8))
         logits = nn.Conv(1, (3, 3), name="matte")(x)[..., 0]
         relief, relief_log_width = jnp.moveaxis(nn.Conv(2, (3, 3), name="relief")(x), -1, 0)
-        relief_log_width = jnp.clip(relief_log_width, _NARROWEST, _WIDEST)
+        relief_log_width = jnp.clip(relief_log_width, *LOG_WIDTHS)
         pose, code = (slice(None), slice(POSE_NUMBERS)), (slice(None), slice(POSE_NUMBERS, None))
         told = value[pose], log_width[pose], value[code], log_width[code]
         return Readings(*told, logits, relief, relief_log_width)
@@ -100,10 +92,15 @@ class EncoderNetwork(nn.Module):
 
 @flax.struct.dataclass
 class Encoder:
-    """Config and weights. A pytree: `params` are its leaves, the config is static."""
+    """Config and weights. A pytree: `params` are its leaves, the config is static.
+
+    Attributes:
+      completer: says what other views show of the surface that this one sees; None where nobody has trained one.
+    """
 
     config: EncoderConfig = flax.struct.field(pytree_node=False)
     params: Any
+    completer: Completer | None = None
 
     @functools.partial(jax.jit, inline=True)
     def __call__(self, image: Array) -> Glance:
@@ -149,7 +146,3 @@ def initialise(config: EncoderConfig, key: Array) -> Encoder:
 def _random_params(config: EncoderConfig, key: Array) -> dict[str, Any]:
     picture = jnp.zeros((1, config.resolution, config.resolution, 3))
     return EncoderNetwork(config).init(key, picture)["params"]
-
-
-def _convolution(x: Array, width: int, stride: int = 1) -> Array:
-    return nn.silu(nn.GroupNorm(num_groups=4)(nn.Conv(width, (3, 3), (stride, stride))(x)))

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from pmv_jax.checkpoints.encoder import load_encoder, save_encoder
+from pmv_jax.checkpoints.encoder import load_encoder, save_completer, save_encoder
+from pmv_jax.config.completer import CompleterConfig
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.errors import InputError
-from pmv_jax.models import encoder
+from pmv_jax.models import completer, encoder
 from tests import shipped, small_inversion
 
 GENERATOR = small_inversion.generator()
@@ -17,6 +18,7 @@ GENERATOR = small_inversion.generator()
 CONFIG = EncoderConfig(
     resolution=32, widths=(4, 4, 4, 4, 4), blocks=(0, 0, 0, 0, 0), hidden_features=4, code_dim=8, code_space="z"
 )
+COMPLETER = CompleterConfig(resolution=32, widths=(4, 4, 4, 4), blocks=(0, 0, 0, 0))
 
 
 @pytest.fixture
@@ -65,8 +67,32 @@ def test_the_encoder_of_another_generator_is_refused(change, z_is_told, w_is_tol
                 load_encoder(tmp_path / space, other)
 
 
+def test_a_completer_comes_with_its_encoder_and_by_itself_is_nothing(saved, tmp_path):
+    directory, _ = saved
+    assert load_encoder(directory, GENERATOR).completer is None
+    new = completer.initialise(COMPLETER, jax.random.key(1))
+    save_completer(directory / "completer", new, GENERATOR.config, {"made_by": "a test"})
+    loaded = load_encoder(directory, GENERATOR).completer
+    assert loaded.config == COMPLETER
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.float16(a), np.float16(b)), new.params, loaded.params)
+    save_completer(tmp_path / "alone" / "completer", new, GENERATOR.config, {})
+    assert load_encoder(tmp_path / "alone", GENERATOR) is None
+
+
+def test_the_completer_of_other_cameras_is_refused(saved):
+    """Weights and z make no difference to it."""
+    directory, _ = saved
+    new = completer.initialise(COMPLETER, jax.random.key(1))
+    other = dataclasses.replace(GENERATOR.config, camera_radius=3.0, z_dim=9)
+    save_completer(directory / "completer", new, other, {})
+    with pytest.raises(InputError, match="completer: is the completer of another generator; remove it"):
+        load_encoder(directory, GENERATOR)
+    save_completer(directory / "completer", new, dataclasses.replace(other, camera_radius=2.7), {}, replace=True)
+    assert load_encoder(directory, GENERATOR).completer is not None
+
+
 def test_the_encoder_that_ships_is_the_shipped_generators():
-    assert load_encoder(shipped.DIRECTORY, shipped.generator()) is not None
+    assert load_encoder(shipped.DIRECTORY, shipped.generator()).completer is not None
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"config": {"widths": 3}}', '{"config": {"resolution": -1}}', "[1]"])

@@ -122,6 +122,14 @@ def test_sweep_gives_a_strip_and_a_grid(folder):
     assert strip[0] == grid[0] and 4.5 < grid[1] / strip[1] < 5.5
 
 
+@pytest.mark.parametrize("what, out", [("--direction d.npz:smile --strength 1", "result_edit"),
+                                       ("--texture-edit painted.png", "result_painted")])  # fmt: skip
+def test_a_move_and_a_painting_do_not_meet_in_one_directory(folder, what, out):
+    (folder / out).mkdir(exist_ok=True)
+    done = run(folder, f"--inversion result {what}")
+    assert done.returncode == 2 and f"{out}: exists" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:os.fork")
 def test_paintings_on_the_input_and_on_another_view_then_a_move(folder):

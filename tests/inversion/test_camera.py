@@ -15,6 +15,7 @@ from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.inversion import camera as camera_search
 from pmv_jax.inversion import latent
 from pmv_jax.inversion.pipeline import invert, search_camera
+from pmv_jax.models.completer import Completer
 from pmv_jax.models.encoder import Glance
 from tests import small_inversion
 from tests.small_inversion import CONFIG as TINY
@@ -120,6 +121,7 @@ class Saying:
 
     glance: Glance
     config: EncoderConfig = EncoderConfig(resolution=32, code_dim=8, code_space="z")
+    completer: Completer | None = None
 
     def __call__(self, image: jax.Array) -> Glance:
         return self.glance

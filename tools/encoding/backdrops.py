@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
+
+from pmv_jax.errors import InputError
 
 Random = np.random.Generator
 Pictures = Sequence[Image.Image]
 
 _BLURS = (0, 0, 1, 2, 5)  # radii in pixels: things far behind are out of focus
+
+
+def pictures(directory: str | Path | None) -> list[Image.Image]:
+    """The pictures in a directory; none of None. Raises `InputError` where there is none."""
+    if directory is None:
+        return []
+    paths = [p for p in sorted(Path(directory).glob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
+    if not paths:
+        raise InputError(f"--backgrounds {directory}: holds no .jpg or .png; give a directory of pictures")
+    return [Image.open(path).convert("RGB") for path in paths]
 
 
 def draw(side: int, pictures: Pictures, neighbour: Callable[[], np.ndarray], random: Random) -> np.ndarray:

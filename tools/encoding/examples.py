@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -93,25 +93,22 @@ class Source:
     """
 
     def __init__(self, heads: Sequence[Heads], pictures: backdrops.Pictures, side: int) -> None:
-        self._heads, self._pictures, self._side = tuple(heads), pictures, side
+        self._heads, self._pictures, self.side = tuple(heads), pictures, side
 
     def draw(self, random: Random) -> Example:
         """One example."""
-        shot = self._shot(random)
+        (shot,) = self.shots(random, 1)
         yaw, pitch = (float(x) for x in yaw_pitch(shot.camera))
         numbers = random.standard_normal(wall.NUMBERS).astype(np.float32)
         code = np.concatenate([shot.p, numbers])
         known = np.ones(len(code), bool)
         placement = random_placement(random)
-        layer = self._layer(shot, placement)
-        if random.random() < 0.3:  # the backdrop that the generator paints, of which the picture tells
-            back = self._wall(shot.camera, numbers, placement)
-        else:
-            known[-wall.NUMBERS :] = False
-            back = backdrops.draw(self._side, self._pictures, lambda: self._neighbour(random), random)
+        layer = placed_layer(shot, placement, self.side)
+        back, painted = self.backdrop(shot.camera, numbers, placement, random)
+        known[-wall.NUMBERS :] = painted
         colour, coverage = backdrops.toned(layer[..., :3], random, 0.5), layer[..., 3:]
         z_depth = decode_depth(*np.moveaxis(shot.pixels[..., 4:].astype(np.float32), -1, 0))
-        relief = placed_relief(z_depth, distance_to_pivot(shot.camera, NETWORK), placement, self._side)
+        relief = placed_relief(z_depth, distance_to_pivot(shot.camera, NETWORK), placement, self.side)
         if random.random() < 0.2 and not known[-1]:  # hard to tell apart: a backdrop in the head's own colours
             back = back - back.mean((0, 1)) + (colour * coverage).sum((0, 1)) / (coverage.sum() + 1)
         image = colour * coverage + np.clip(back, 0, 1) * (1 - coverage)
@@ -132,41 +129,47 @@ class Source:
         """`count` examples, stacked."""
         return stack([self.draw(random) for _ in range(count)])
 
-    def _shot(self, random: Random) -> Shot:
-        """Any view of any head."""
+    def shots(self, random: Random, count: int) -> list[Shot]:
+        """So many views of any head, none twice."""
         heads = self._heads[random.integers(len(self._heads))]
-        head, view = random.integers(len(heads)), random.integers(heads.camera.shape[1])
-        return Shot(heads.p[head], heads.camera[head, view], heads.view(head, view))
+        head, views = random.integers(len(heads)), random.permutation(heads.camera.shape[1])[:count]
+        return [Shot(heads.p[head], heads.camera[head, view], heads.view(head, view)) for view in views]
 
-    def _layer(self, shot: Shot, placement: Placement) -> np.ndarray:
-        """A head's own colour, and its coverage, [n, n, 4] in [0, 1]."""
-        pixels = np.asarray(shot.pixels[..., :4], np.float32)
-        alpha = np.maximum(pixels[..., 3:] / 255, 1e-2)
-        alone = np.clip((pixels[..., :3] - 127.5 * (1 - alpha)) / alpha, 0, 255)
-        picture = Image.fromarray(np.concatenate([alone, pixels[..., 3:]], axis=-1).astype(np.uint8))
-        picture = picture.resize((STORED, STORED), Image.Resampling.BOX)
-        return np.asarray(placement.apply(picture, self._side), np.float32) / 255
+    def backdrop(
+        self, camera: np.ndarray, numbers: np.ndarray, placement: Placement, random: Random
+    ) -> tuple[np.ndarray, bool]:
+        """What stands behind a head that is seen by `camera` and then placed, [n, n, 3]; and whether it is the backdrop
+        that the generator paints by those numbers, of which the picture tells."""
+        if random.random() < 0.3:
+            picture = Image.fromarray((255 * np.asarray(wall.picture(numbers, camera, STORED))).astype(np.uint8))
+            return np.asarray(placement.apply(picture, self.side), np.float32) / 255, True
+        return backdrops.draw(self.side, self._pictures, lambda: self._neighbour(random), random), False
 
     def _neighbour(self, random: Random) -> np.ndarray:
         roll, log_scale = random.normal(0, (0.1, 0.2))
         shift = random.choice([-1, 1]) * random.uniform(_NEIGHBOUR_SHIFT, 1), random.uniform(-0.4, 0.4)
-        return self._layer(self._shot(random), Placement(roll, *shift, log_scale))
-
-    def _wall(self, camera: np.ndarray, numbers: np.ndarray, placement: Placement) -> np.ndarray:
-        """The generator's backdrop behind a head that is seen by `camera`, [n, n, 3]."""
-        picture = np.asarray(wall.picture(numbers, camera, STORED))
-        eight_bit = Image.fromarray((255 * picture).astype(np.uint8))
-        return np.asarray(placement.apply(eight_bit, self._side), np.float32) / 255
+        return placed_layer(*self.shots(random, 1), Placement(roll, *shift, log_scale), self.side)
 
 
-def stack(examples: list[Example]) -> Example:
-    """Examples as one with a leading axis."""
-    return Example(*(np.stack(part) for part in zip(*examples, strict=True)))
+def placed_layer(shot: Shot, placement: Placement, side: int) -> np.ndarray:
+    """A head's own colour, and its coverage, as it is placed, [side, side, 4] in [0, 1]."""
+    pixels = np.asarray(shot.pixels[..., :4], np.float32)
+    alpha = np.maximum(pixels[..., 3:] / 255, 1e-2)
+    alone = np.clip((pixels[..., :3] - 127.5 * (1 - alpha)) / alpha, 0, 255)
+    picture = Image.fromarray(np.concatenate([alone, pixels[..., 3:]], axis=-1).astype(np.uint8))
+    picture = picture.resize((STORED, STORED), Image.Resampling.BOX)
+    return np.asarray(placement.apply(picture, side), np.float32) / 255
 
 
-def random_placement(random: Random) -> Placement:
-    """Where in its picture a head is, which somebody or something has aligned, well or roughly."""
-    narrow = 0.1 if random.random() < _ALIGNED else 1.0
+def stack(examples: list[Any]) -> Any:
+    """Named tuples as one with a leading axis."""
+    return type(examples[0])(*(np.stack(part) for part in zip(*examples, strict=True)))
+
+
+def random_placement(random: Random, aligned: bool = False) -> Placement:
+    """Where in its picture a head is, which somebody or something has aligned, well or, unless that is wanted,
+    roughly."""
+    narrow = 0.1 if aligned or random.random() < _ALIGNED else 1.0
     roll, right, down, scale = narrow * random.normal(0, (_ROLL, _SHIFT, _SHIFT, _SCALE))
     return Placement(roll, right, down, scale)
 
@@ -201,13 +204,18 @@ def covered(image: np.ndarray, random: Random) -> np.ndarray:
 
 
 def as_photographed(image: np.ndarray, random: Random) -> np.ndarray:
-    """Light, focus, noise, loss of colour, and JPEG."""
+    """Light, loss of colour, focus, noise, and JPEG."""
     image = backdrops.toned(image.clip(0, 1), random, 0.6)
+    if random.random() < 0.08:
+        image = np.repeat(image.mean(-1, keepdims=True), 3, -1)
+    return degraded(image, random)
+
+
+def degraded(image: np.ndarray, random: Random) -> np.ndarray:
+    """Focus, noise, and JPEG."""
     if random.random() < 0.3:
         image = backdrops.blurred(image, random.uniform(0.3, 1.5))
     image = image + random.normal(0, random.uniform(0, 0.03), image.shape)
-    if random.random() < 0.08:
-        image = np.repeat(image.mean(-1, keepdims=True), 3, -1)
     if random.random() < 0.3:
         file = io.BytesIO()
         eight_bit = Image.fromarray((255 * image.clip(0, 1)).astype(np.uint8))

@@ -1,9 +1,12 @@
-"""The training of an encoder: loss, steps, state, resuming."""
+"""The training of a network that is told the truth about examples: batches, steps, state, resuming."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +16,41 @@ import numpy as np
 import optax
 from jax import Array
 
-from pmv_jax.config.encoder import EncoderConfig
-from pmv_jax.models import encoder
-from pmv_jax.models.encoder import DEPTH_UNIT, POSE_UNITS, Encoder, EncoderNetwork
-from tools.encoding.examples import Example
+from tools.encoding.examples import Random, stack
 from tools.training import state_files
+from tools.training.loop import Log
 
-STATE_FILE = "encoder_state.npz"
+Figures = dict[str, Array]
+
+BATCH = 16
+_POOL = 3000  # examples that batches are drawn from
+_SAVE_SECONDS, _LOG_EVERY = 60, 50
+
 RATE, WARM_UP, AVERAGING = 2e-3, 100, 0.995
-# Against the pose's; of means, and codes are twenty times as many numbers.
-_CODE_WEIGHT, _MATTE_WEIGHT, _RELIEF_WEIGHT = 10.0, 4.0, 4.0
 # A Gaussian's likelihood lets go of what it finds hard; weighted by the width to this power, once in two, it does not
 # (Seitzer et al. 2022, arXiv 2203.09168, equation 9).
 _BETA = 0.5
 
 _optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.add_decayed_weights(1e-4))
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What is trained; hashable.
+
+    Attributes:
+      name: of its state's file.
+      config: of the network.
+      initialise: its random weights, from config and key.
+      loss: a scalar and figures to log, from weights, a batch and the config.
+      errors: figures of a test, from the same.
+    """
+
+    name: str
+    config: Any
+    initialise: Callable[[Any, Array], Any]
+    loss: Callable[[Any, Any, Any], tuple[Array, Figures]]
+    errors: Callable[[Any, Any, Any], Figures]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +63,59 @@ class State:
     step: int
 
 
-def begin(config: EncoderConfig, seed: int) -> State:
+class Pool:
+    """Examples to draw batches from: new ones push out the oldest.
+
+    Args:
+      draw: makes so many of them.
+      fresh: new ones for each batch.
+      heads: how many heads they are of, by now.
+    """
+
+    def __init__(self, draw: Callable[[Random, int], list[Any]], fresh: int, heads: Callable[[], int]) -> None:
+        self._draw, self._fresh, self.heads = draw, fresh, heads
+        self._examples: deque[Any] = deque(maxlen=_POOL)
+
+    def batch(self, random: Random) -> Any:
+        """`BATCH` examples, stacked."""
+        if not self._examples:
+            self._examples.extend(self._draw(random, _POOL // 10))
+        self._examples.extend(self._draw(random, self._fresh))
+        return stack([self._examples[i] for i in random.integers(len(self._examples), size=BATCH)])
+
+
+def run(
+    network: Network, pool: Pool, tests: Any, out: Path, steps: int, seed: int, ship: Callable[[State], None]
+) -> None:
+    """Trains from the state in `out`, or from the first step, until there are so many steps, in which the learning rate
+    falls to zero. Writes the state once a minute, and calls `ship` with it; figures go into log.jsonl."""
+    out.mkdir(parents=True, exist_ok=True)
+    state = load(out, network) if state_file(out, network).exists() else begin(network, seed)
+    random = np.random.default_rng((seed, state.step))
+    figures, saved, log = [], time.monotonic(), Log(out / "log.jsonl")
+
+    def keep() -> None:
+        save(state, out, network)
+        ship(state)
+
+    while state.step < steps:
+        state, figure = advance(state, pool.batch(random), rate(state.step, steps), network)
+        figures.append(figure)
+        if state.step % _LOG_EVERY == 0:
+            means = jax.tree.map(lambda *x: np.mean(x), *figures)
+            tested = test(state.average, tests, network)
+            rounded = [{name: round(float(x), 4) for name, x in part.items()} for part in (means, tested)]
+            log.write({"step": state.step, "heads": pool.heads(), **rounded[0], "held_out": rounded[1]})
+            figures = []
+        if time.monotonic() - saved > _SAVE_SECONDS:
+            keep()
+            saved = time.monotonic()
+    keep()
+
+
+def begin(network: Network, seed: int) -> State:
     """State before the first step."""
-    params = encoder.initialise(config, jax.random.key(seed)).params
+    params = network.initialise(network.config, jax.random.key(seed))
     return State(params, params, _optimiser.init(params), 0)
 
 
@@ -51,86 +124,50 @@ def rate(step: int, steps: int) -> float:
     return RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + float(np.cos(np.pi * step / steps)))
 
 
-def advance(state: State, batch: Example, rate: float, config: EncoderConfig) -> tuple[State, dict[str, Array]]:
+def advance(state: State, batch: Any, rate: float, network: Network) -> tuple[State, Figures]:
     """One step; the new state, and figures to log."""
     ema = min(AVERAGING, (1 + state.step) / (10 + state.step))
-    (params, average, optimiser), figures = _step(_trees(state), batch, jnp.float32(rate), jnp.float32(ema), config)
+    (params, average, optimiser), figures = _step(_trees(state), batch, jnp.float32(rate), jnp.float32(ema), network)
     return State(params, average, optimiser, state.step + 1), figures
 
 
-@functools.partial(jax.jit, static_argnames=("config",))
+@functools.partial(jax.jit, static_argnames=("network",))
 def _step(
-    weights: tuple[Any, Any, Any], batch: Example, rate: Array, ema: Array, config: EncoderConfig
-) -> tuple[tuple[Any, Any, Any], dict[str, Array]]:
+    weights: tuple[Any, Any, Any], batch: Any, rate: Array, ema: Array, network: Network
+) -> tuple[tuple[Any, Any, Any], Figures]:
     params, average, optimiser = weights
-    grads, figures = jax.grad(loss, has_aux=True)(params, batch, config)
+    grads, figures = jax.grad(network.loss, has_aux=True)(params, batch, network.config)
     updates, optimiser = _optimiser.update(grads, optimiser, params)
     params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
     average = jax.tree.map(lambda a, p: ema * a + (1 - ema) * p, average, params)
     return (params, average, optimiser), figures
 
 
-def loss(params: Any, batch: Example, config: EncoderConfig) -> tuple[Array, dict[str, Array]]:
-    """Likelihood of poses, of reliefs, and of what is known of codes; cross entropy and overlap of mattes.
-
-    Args:
-      params: of the network.
-      batch: examples with a leading axis [N].
-      config: of the network.
-
-    Returns:
-      The loss, and what `errors` says.
-    """
-    out = EncoderNetwork(config).apply({"params": params}, batch.image)
-    pose = _likelihood(out.pose, out.pose_log_width, batch.pose / jnp.asarray(POSE_UNITS)).mean()
-    known = batch.known.astype(jnp.float32)
-    code = _likelihood(out.code, out.code_log_width, batch.code)
-    code = jnp.sum(code * known) / jnp.maximum(known.sum(), 1)
-    entropy = optax.sigmoid_binary_cross_entropy(out.matte_logits, batch.matte).mean()
-    chance = jax.nn.sigmoid(out.matte_logits)
-    overlap = 2 * jnp.sum(chance * batch.matte, (1, 2)) / (jnp.sum(chance + batch.matte, (1, 2)) + 1)
-    there = jnp.isfinite(batch.relief)
-    relief = _likelihood(out.relief, out.relief_log_width, jnp.where(there, batch.relief, 0) / DEPTH_UNIT)
-    relief = jnp.sum(relief * there) / jnp.maximum(there.sum(), 1)
-    total = pose + _CODE_WEIGHT * code + _MATTE_WEIGHT * (entropy + 0.5 * jnp.mean(1 - overlap))
-    total = total + _RELIEF_WEIGHT * relief
-    return total, {"loss": total, **errors(out, batch)}
+@functools.partial(jax.jit, static_argnames=("network",))
+def test(params: Any, batch: Any, network: Network) -> Figures:
+    """`errors` on a batch."""
+    return network.errors(params, batch, network.config)
 
 
-def errors(out: encoder.Readings, batch: Example) -> dict[str, Array]:
-    """Means over a batch: yaw, pitch and roll in degrees, shift in picture sizes, logarithm of scale, how much of the
-    code's variance is told (1 is all), the share of pixels on the wrong side of the outline, and by how much the relief
-    is off, in units of the world."""
-    off = jnp.abs(out.pose * jnp.asarray(POSE_UNITS) - batch.pose).mean(0)
-    known = batch.known.astype(jnp.float32)
-    missed = jnp.sum(known * jnp.square(out.code - batch.code)) / jnp.maximum(jnp.sum(known * batch.code**2), 1e-6)
-    degrees = dict(zip(("yaw", "pitch", "roll"), jnp.degrees(off[:3]), strict=True))
-    wrong = jnp.mean((out.matte_logits > 0) != (batch.matte > 0.5))
-    relief = jnp.nanmean(jnp.abs(DEPTH_UNIT * out.relief - batch.relief))
-    told = {"code": 1 - missed, "matte": wrong, "relief": relief}
-    return {**degrees, "shift": off[3:5].mean(), "scale": off[5], **told}
+def state_file(out: Path, network: Network) -> Path:
+    """Where the state stands in a directory."""
+    return out / f"{network.name}_state.npz"
 
 
-@functools.partial(jax.jit, static_argnames=("config",))
-def test(params: Any, batch: Example, config: EncoderConfig) -> dict[str, Array]:
-    """`errors` on examples [N]."""
-    return errors(EncoderNetwork(config).apply({"params": params}, batch.image), batch)
-
-
-def save(state: State, out: Path) -> None:
+def save(state: State, out: Path, network: Network) -> None:
     """Writes `state` to `out`, complete or not at all."""
-    state_files.write(out / STATE_FILE, {"step": state.step, **state_files.named(_trees(state))})
+    state_files.write(state_file(out, network), {"step": state.step, **state_files.named(_trees(state))})
 
 
-def load(out: Path, config: EncoderConfig) -> State:
+def load(out: Path, network: Network) -> State:
     """Reads what `save` wrote to `out`.
 
     Raises:
       InputError: the state is of another network.
     """
-    path = out / STATE_FILE
+    path = state_file(out, network)
     with np.load(path) as data:
-        shapes = jax.eval_shape(lambda: _trees(begin(config, 0)))
+        shapes = jax.eval_shape(lambda: _trees(begin(network, 0)))
         return State(*state_files.filled(shapes, data, path), int(data["step"]))
 
 
@@ -138,12 +175,15 @@ def _trees(state: State) -> tuple[Any, Any, Any]:
     return state.params, state.average, state.optimiser
 
 
-def finished(state: State, config: EncoderConfig) -> Encoder:
-    """The encoder with averaged weights."""
-    return Encoder(config, state.average)
-
-
-def _likelihood(value: Array, log_width: Array, truth: Array) -> Array:
+def likelihood(value: Array, log_width: Array, truth: Array) -> Array:
     """Negative logarithm of a Gaussian's, see `_BETA`."""
     nll = 0.5 * jnp.square((value - truth) * jnp.exp(-log_width)) + log_width
     return jax.lax.stop_gradient(jnp.exp(2 * _BETA * log_width)) * nll
+
+
+def outline_loss(logits: Array, matte: Array) -> Array:
+    """Cross entropy and overlap (Dice) of mattes [N, n, n]."""
+    entropy = optax.sigmoid_binary_cross_entropy(logits, matte).mean()
+    chance = jax.nn.sigmoid(logits)
+    overlap = 2 * jnp.sum(chance * matte, (1, 2)) / (jnp.sum(chance + matte, (1, 2)) + 1)
+    return entropy + 0.5 * jnp.mean(1 - overlap)

@@ -1,0 +1,170 @@
+"""What a photograph hides, by a completer: outline, surface and colour of pseudo-views before there is a head.
+
+The surface that the encoder sees in a photograph is carried into each view point by point, and so is its mirror image
+in the plane of symmetry. `models.completer` makes a whole of both. So what pseudo-views show beside the warp is held by
+heads that were seen from all sides, in place of a generator which may know no such hair.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from pmv_jax import cameras
+from pmv_jax.config import GeneratorConfig
+from pmv_jax.inversion import outline, surface, visibility
+from pmv_jax.inversion.stage import Draft, Photograph
+from pmv_jax.inversion.view_fitting import Views
+from pmv_jax.models.completer import DEPTH_UNIT, Completer, Completion
+
+_SAME_SURFACE = 0.03  # depth up to which points that fall into a pixel are of one surface, in units of the world
+_LIKENESS = 0.1  # standard deviation of a mirror image's colour from the right one, where the completer has no doubt
+
+
+def of_views(draft: Draft, around: Array) -> Completion | None:
+    """What the completer tells of views [V, 25]: of several photographs by the one from the most similar direction.
+
+    Returns:
+      None without a completer, a photograph with a matte, or a recipe that wants it (`pseudo_views.fill`).
+    """
+    known = [x for x in draft.photographs if x.glance is not None and x.matte is not None]
+    if draft.encoder is None or draft.encoder.completer is None or not known:
+        return None
+    if draft.config.pseudo_views.fill != "completed":
+        return None
+    told = [_told(draft.encoder.completer, x, around, config=draft.generator.config) for x in known]
+    return told[0] if len(told) == 1 else _nearest(told, jnp.stack([x.camera for x in known]), around)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _told(completer: Completer, photograph: Photograph, around: Array, *, config: GeneratorConfig) -> Completion:
+    glance = photograph.glance
+    side = len(glance.relief)
+    matte = photograph.matte * photograph.weights
+    image, matte = (
+        jax.image.resize(x, (side, side, *x.shape[2:]), "linear", antialias=True) for x in (photograph.image, matte)
+    )
+    layers = image, matte, glance.relief, glance.relief_width
+    return completer(seen_from(around, *layers, photograph.camera, config, completer.config.resolution))
+
+
+@jax.jit
+def _nearest(told: list[Completion], inputs: Array, around: Array) -> Completion:
+    places, views = (cameras.split(x)[0][:, :3, 2] for x in (inputs, around))  # directions of sight
+    best = jnp.argmax(views @ places.T, axis=1)
+    return jax.tree.map(lambda *x: jnp.stack(x)[best, jnp.arange(len(best))], *told)
+
+
+def seen_from(
+    around: Array,
+    image: Array,
+    matte: Array,
+    relief: Array,
+    width: Array,
+    camera: Array,
+    config: GeneratorConfig,
+    size: int,
+) -> Array:
+    """A photograph's surface as other views find it, what a completer is given.
+
+    Args:
+      around: cameras of the views [V, 25].
+      image: [h, h, 3] in [-1, 1], the photograph.
+      matte: [h, h] in [0, 1]; what is less than half the head's is not carried.
+      relief, width: [h, h], see `models.encoder.Glance`.
+      camera: [25] of the photograph.
+      config: of the generator: the pivot.
+      size: of the views, pixels a side.
+
+    Returns:
+      [V, size, size, SEEN_CHANNELS], float32: of the photograph, then of its mirror image, whether a pixel was hit in
+      {0, 1}, and the relief, the colour and the relief's width there (0 elsewhere; lengths in DEPTH_UNIT); everywhere
+      by how many radians the view is turned from the photograph, and from the front.
+    """
+    pivot = jnp.asarray(config.camera_pivot)
+    _, middle = cameras.project(camera, pivot[None])
+    layers = jnp.concatenate([image, width[..., None] / DEPTH_UNIT], axis=-1)
+    upright = visibility.points(middle + relief, camera), layers, matte
+    flipped = tuple(x[:, ::-1] for x in (middle + relief, layers, matte))
+    mirrored = visibility.points(flipped[0], cameras.mirrored(camera)), *flipped[1:]
+    own_yaw, _ = cameras.yaw_pitch(camera)
+
+    def view(other: Array) -> Array:
+        yaw, _ = cameras.yaw_pitch(other)
+        turn = jnp.stack([yaw - own_yaw, yaw])
+        hit = [_scattered(*side, other, pivot, size) for side in (upright, mirrored)]
+        return jnp.concatenate([*hit, jnp.broadcast_to(turn, (size, size, 2))], axis=-1)
+
+    return jax.vmap(view)(around)
+
+
+def _scattered(points: Array, layers: Array, matte: Array, view: Array, pivot: Array, size: int) -> Array:
+    """Points [h, h, 3] with `layers` [h, h, C] in the pixels of a view: hit, relief, layers, [size, size, 2 + C]; of
+    those that fall into one pixel the mean over the foremost surface."""
+    place, depth = cameras.project(view, points.reshape(-1, 3))
+    _, middle = cameras.project(view, pivot[None])
+    column, row = jnp.floor(size * place).astype(jnp.int32).T
+    inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
+    pixel = jnp.where(inside & (matte.reshape(-1) > 0.5), row * size + column, size * size)  # out of bounds: dropped
+    nearest = jnp.full(size * size, jnp.inf).at[pixel].min(depth, mode="drop")
+    foremost = depth < nearest.at[pixel].get(mode="fill", fill_value=-jnp.inf) + _SAME_SURFACE
+    relief = (depth - middle) / DEPTH_UNIT
+    values = jnp.concatenate([jnp.ones_like(depth)[:, None], relief[:, None], layers.reshape(len(depth), -1)], axis=-1)
+    total = jnp.zeros((size * size, values.shape[-1])).at[pixel].add(foremost[:, None] * values, mode="drop")
+    count = total[:, :1]
+    return jnp.concatenate([count > 0, total[:, 1:] / jnp.maximum(count, 1)], axis=-1).reshape(size, size, -1)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def held(views: Views, told: Completion, around: Array, limits: Array, *, config: GeneratorConfig) -> Views:
+    """Views of which the last V are held to the outline and the surface that a completer tells of them.
+
+    Args:
+      views: with an outline and a surface.
+      told: of the V pseudo-views.
+      around: [V, 25], their cameras.
+      limits: [V, n, n], `outline.head_limits` of these.
+      config: of the generator.
+    """
+    sides = jax.vmap(functools.partial(surface.placed, config=config))(
+        told.relief, told.relief_width, told.matte, around
+    )
+    sure = jnp.square(2 * told.matte - 1)
+    lines = jax.vmap(outline.drawn)(told.matte, sure, limits, around)
+
+    def put(old: Array, new: Array) -> Array:
+        return old.at[-len(around) :].set(new)
+
+    return views._replace(
+        surface=jax.tree.map(put, views.surface, sides), outline=jax.tree.map(put, views.outline, lines)
+    )
+
+
+def filled(told: Completion, mirror: Array, share: Array, behind: Array) -> Array:
+    """What is hidden: the head as the completer has it, before the backdrop; and in place of its colours those of the
+    mirror image, which are sharp, as far as they are likely to be the right ones.
+
+    Args:
+      told: of V views.
+      mirror: [V, H, W, 3], what the photograph's mirror image shows.
+      share: [V, H, W, 1] in [0, 1], where it does.
+      behind: [V, H, W, 3], the backdrop.
+
+    Returns:
+      [V, H, W, 3].
+    """
+
+    def resized(x: Array, side: int) -> Array:
+        return jax.image.resize(x, (len(x), side, side, x.shape[-1]), "linear", antialias=True)
+
+    coarse, size = told.matte.shape[-1], mirror.shape[1]
+    seen = resized(share * mirror, coarse) / jnp.maximum(resized(share, coarse), 1e-3)
+    off = jnp.mean(jnp.square(seen - told.colour), axis=-1)
+    likely = jnp.exp(-0.5 * off / jnp.square(told.colour_width + _LIKENESS))
+    share = share * resized((likely * told.matte)[..., None], size)
+    head = share * mirror + (1 - share) * resized(told.colour, size)
+    matte = resized(told.matte[..., None], size)
+    return matte * head + (1 - matte) * behind

@@ -1,0 +1,35 @@
+"""The two halves of a U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with residual blocks, for use in a module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def narrowed(x: Array, widths: Sequence[int], blocks: Sequence[int]) -> list[Array]:
+    """Pictures [N, n, n, C] and what becomes of them at a half, a quarter, ... of the resolution: so many channels,
+    after so many residual blocks."""
+    levels = [x]
+    for width, count in zip(widths, blocks, strict=True):
+        x = _convolution(x, width, stride=2)
+        for _ in range(count):
+            x = x + _convolution(_convolution(x, width), width)
+        levels.append(x)
+    return levels
+
+
+def widened(levels: Sequence[Array], widths: Sequence[int]) -> Array:
+    """From the narrowest level back to the resolution of the first, [N, n, n, C]; the channels on the way."""
+    *skips, x = levels
+    for width, skip in zip(widths, reversed(skips), strict=True):
+        x = jax.image.resize(x, (*skip.shape[:3], x.shape[-1]), "bilinear")
+        x = _convolution(jnp.concatenate([x, skip], axis=-1), width)
+    return x
+
+
+def _convolution(x: Array, width: int, stride: int = 1) -> Array:
+    return nn.silu(nn.GroupNorm(num_groups=4)(nn.Conv(width, (3, 3), (stride, stride))(x)))
