@@ -119,6 +119,49 @@ def _scattered(points: Array, layers: Array, matte: Array, view: Array, pivot: A
 
 
 @functools.partial(jax.jit, static_argnames="config")
+def corrected(
+    z_depth: Array,
+    photographs: tuple[Photograph, ...],
+    told: Completion,
+    everyone: Array,
+    limits: Array,
+    *,
+    config: GeneratorConfig,
+) -> Array:
+    """The depths that a warp goes by: those of the generator's head, but where encoder and completer are sure of
+    others. So no hair is carried that hangs where they say is backdrop, and none is missing.
+
+    Args:
+      z_depth: [N + V, m, m] of the head as it was tuned so far, in N photographs and V views.
+      photographs: N of them; one without glance, matte and backdrop keeps its own.
+      told: of the views.
+      everyone: cameras [N + V, 25].
+      limits: [V, n, n], `outline.head_limits` of the views.
+      config: of the generator.
+
+    Returns:
+      [N + V, m, m].
+    """
+
+    def one(own: Array, relief: Array, width: Array, matte: Array, limit: Array, camera: Array) -> Array:
+        relief, width, matte, limit = (jax.image.resize(x, own.shape, "linear") for x in (relief, width, matte, limit))
+        _, pivot = cameras.project(camera, jnp.asarray(config.camera_pivot)[None])
+        is_head = matte > 0.5
+        sure = jnp.where(is_head, matte * surface.belief(width), 1 - matte)
+        there = jnp.where(is_head, pivot + relief, limit + outline.CLEARANCE)
+        return jnp.where(sure > 0.5, there, own)
+
+    count = len(photographs)
+    inputs = list(z_depth[:count])
+    for i, each in enumerate(photographs):
+        if all(x is not None for x in (each.glance, each.matte, each.head_limit)):
+            maps = each.glance.relief, each.glance.relief_width, each.matte * each.weights, each.head_limit
+            inputs[i] = one(inputs[i], *maps, everyone[i])
+    maps = told.relief, told.relief_width, told.matte, limits
+    return jnp.concatenate([jnp.stack(inputs), jax.vmap(one)(z_depth[count:], *maps, everyone[count:])])
+
+
+@functools.partial(jax.jit, static_argnames="config")
 def held(views: Views, told: Completion, around: Array, limits: Array, *, config: GeneratorConfig) -> Views:
     """Views of which the last V are held to the outline and the surface that a completer tells of them.
 

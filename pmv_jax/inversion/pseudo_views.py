@@ -45,9 +45,9 @@ class PseudoViews(NamedTuple):
       visibility: [V, H, W] in [0, 1], softened for blending.
       blend: [V, H, W, 3], warp where visible, generator elsewhere: the tuning targets.
       weight: [V, H, W], how much each pixel counts in the joint loss.
-      distances: [N + V, n, n], ray distances of the surface that the warp went by, in the N inputs and in the views.
-      told: what a completer tells of the views, and `limits`, how far back heads may reach in them [V, n, n]; None
-        where it tells nothing, or there is no backdrop.
+      distances: [N + V, n, n], ray distances of the tuned generator's surface, in the N inputs and in the views.
+      told: what a completer tells of the views; None where there is none, or no backdrop.
+      limits: [V, n, n], how far back heads may reach in the views; None where there is no backdrop.
     """
 
     cameras: Array
@@ -74,7 +74,7 @@ def targets(draft: Draft) -> Views:
     """What the joint tuning fits: the photographs, then the pseudo-views, held to what a completer tells of them."""
     made = draft.pseudo_views
     views = _after_inputs(fit_stage.inputs_alone(draft), made, inputs=len(draft.photographs))
-    if made.told is None or made.limits is None or views.outline is None or views.surface is None:
+    if made.told is None or views.outline is None or views.surface is None:
         return views
     return completion.held(views, made.told, made.cameras, made.limits, config=draft.generator.config)
 
@@ -149,9 +149,13 @@ def make(
     planes = tuned.planes(ws)
     rendered = frames.render(tuned, planes, ws, everyone)
     surface = _surface(tuned, planes, everyone, config.depth_detail) if config.depth_detail else None
-    other = frames.render(untuned, untuned.planes(ws), ws, around) if config.fill != "tuned" else None
     backed = config.fill in outline.OF_THE_INPUT and photographs[0].head_limit is not None
     limits = outline.head_limits(untuned, around) if backed else None
+    told = None if limits is None else told
+    if surface is not None and told is not None:
+        surface = completion.corrected(surface, photographs, told, everyone, limits, config=tuned.config)
+    asked = config.fill != "tuned" and told is None  # the untuned generator: a completer leaves nothing to it
+    other = frames.render(untuned, untuned.planes(ws), ws, around) if asked else None
     # Without what has no part in it, which would make it another program.
     seen = tuple(photograph.replace(guess=None, glance=None, estimate=None, pose=None) for photograph in photographs)
     return blended(seen, everyone, rendered, surface, other, limits, told, config=config)

@@ -52,5 +52,9 @@ def placed(relief: Array, width: Array, matte: Array, camera: Array, *, config: 
     side = config.rendering.neural_resolution
     relief, width, matte = (jax.image.resize(x, (side, side), "linear") for x in (relief, width, matte))
     _, pivot = cameras.project(camera, jnp.asarray(config.camera_pivot)[None])
-    belief = 1 / (1 + jnp.square(width / _BELIEVED))
-    return Surface(cameras.z_depth_to_ray_distance(pivot + relief, camera), matte * belief)
+    return Surface(cameras.z_depth_to_ray_distance(pivot + relief, camera), matte * belief(width))
+
+
+def belief(width: Array) -> Array:
+    """How far a depth of standard deviation `width`, in units of the world, is believed, in [0, 1]."""
+    return 1 / (1 + jnp.square(width / _BELIEVED))

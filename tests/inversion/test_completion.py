@@ -8,7 +8,7 @@ import pytest
 from pmv_jax import cameras
 from pmv_jax.cameras import look_at
 from pmv_jax.config import PseudoViewConfig, override
-from pmv_jax.inversion import completion, pipeline, pseudo_views, visibility
+from pmv_jax.inversion import completion, outline, pipeline, pseudo_views, visibility
 from pmv_jax.inversion.losses import Outline, Surface
 from pmv_jax.inversion.stage import Photograph
 from pmv_jax.inversion.view_fitting import Views
@@ -123,6 +123,34 @@ def test_pseudo_views_are_held_to_what_is_told_and_inputs_are_not(given, believe
         z_depth = cameras.ray_distance_to_z_depth(distance, view)
         np.testing.assert_allclose(z_depth, pivot_depth + 0.05, atol=1e-4)
         np.testing.assert_allclose(cameras.ray_distance_to_z_depth(limit, view), 3.1, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "depth"),
+    [
+        ({"matte": 1.0, "width": 0.001}, "told"),
+        ({"matte": 1.0, "width": 0.2}, "own"),
+        ({"matte": 0.6, "width": 0.04}, "own"),
+        ({"matte": 0.1}, "wall"),
+    ],
+)
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_warp_goes_by_what_is_surely_told(given, depth, seen):
+    """Also of the photograph, if an encoder has seen it; the rest is the generator's."""
+    camera, around = look_at(0.2, 0.0), look_at(jnp.array([-0.3, 0.4]), 0.1)
+    everyone = jnp.concatenate([camera[None], around])
+    answer = told(**given, count=2)
+    maps = [answer.relief[0], answer.relief_width[0]]
+    own = glance()._replace(relief=maps[0], relief_width=maps[1])
+    known = {"glance": own, "head_limit": jnp.full((RAW, RAW), 3.0)} if seen else {}
+    photograph = Photograph(picture(), camera, weights=jnp.ones((SIZE, SIZE)), matte=answer.matte[0], **known)
+    photograph = photograph.replace(weights=jnp.ones(photograph.matte.shape))
+    z_depth, limits = jnp.full((3, 32, 32), 2.5), jnp.full((2, RAW, RAW), 3.0)
+    corrected = completion.corrected(z_depth, (photograph,), answer, everyone, limits, config=CONFIG)
+    for i, view in enumerate(everyone):
+        pivot = cameras.project(view, jnp.asarray(CONFIG.camera_pivot)[None])[1][0]
+        expected = {"told": pivot + 0.05, "own": 2.5, "wall": 3.0 + outline.CLEARANCE}
+        np.testing.assert_allclose(corrected[i], expected[depth if seen or i else "own"], atol=1e-4)
 
 
 @pytest.mark.parametrize(
