@@ -17,7 +17,8 @@ steps as `pmv`. A method's worth is the share of the gap between `pti` and the o
 
 Methods such as `20 steps` are the default recipe with fewer. With --encoder all know what the generator's encoder sees,
 as the program does: they begin with that head, in place of the average one, and have its matte. The surface that it
-sees is part of the default recipe alone (the ablation `no surface` is without it), since no published method has one.
+sees, and what its completer tells of other views, are part of the default recipe alone (the ablations `no surface` and
+`no completion` are without them), since no published method has them.
 
 With --seeds every inversion is done with as many seeds; figures are means over these, and their spread is given.
 
@@ -82,6 +83,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "no pull on depth": ("joint.depth_weight=0",),
     "narrow visibility": ("pseudo_views.depth_tolerance=0.003", "pseudo_views.steepest=4"),
     "wide erosion": ("pseudo_views.erode=0.02", "pseudo_views.blur=0.03"),
+    "no completion": ("pseudo_views.fill=mirror",),
     "no mirror image": ("pseudo_views.fill=both",),
     "tuned fill": ("pseudo_views.fill=tuned",),
     "hidden weight 1": ("pseudo_views.hidden_weight=1",),
