@@ -11,8 +11,16 @@ from jax import Array
 
 
 def narrowed(x: Array, widths: Sequence[int], blocks: Sequence[int]) -> list[Array]:
-    """Pictures [N, n, n, C] and what becomes of them at a half, a quarter, ... of the resolution: so many channels,
-    after so many residual blocks."""
+    """Pictures, and what becomes of them at a half, a quarter, ... of their resolution.
+
+    Args:
+      x: [N, n, n, C].
+      widths: channels at each.
+      blocks: residual ones at each.
+
+    Returns:
+      `x` first, the narrowest [N, m, m, widths[-1]] last.
+    """
     levels = [x]
     for width, count in zip(widths, blocks, strict=True):
         x = _convolution(x, width, stride=2)
@@ -23,7 +31,8 @@ def narrowed(x: Array, widths: Sequence[int], blocks: Sequence[int]) -> list[Arr
 
 
 def widened(levels: Sequence[Array], widths: Sequence[int]) -> Array:
-    """From the narrowest level back to the resolution of the first, [N, n, n, C]; the channels on the way."""
+    """From the narrowest of `levels` back to the resolution of the first, [N, n, n, C]; `widths` are the channels on the
+    way."""
     *skips, x = levels
     for width, skip in zip(widths, reversed(skips), strict=True):
         x = jax.image.resize(x, (*skip.shape[:3], x.shape[-1]), "bilinear")
