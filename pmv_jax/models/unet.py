@@ -31,8 +31,11 @@ def narrowed(x: Array, widths: Sequence[int], blocks: Sequence[int]) -> list[Arr
 
 
 def widened(levels: Sequence[Array], widths: Sequence[int]) -> Array:
-    """From the narrowest of `levels` back to the resolution of the first, [N, n, n, C]; `widths` are the channels on the
-    way."""
+    """From the narrowest of `levels` back to the resolution of the first; `widths` are the channels on the way.
+
+    Returns:
+      [N, n, n, widths[-1]].
+    """
     *skips, x = levels
     for width, skip in zip(widths, reversed(skips), strict=True):
         x = jax.image.resize(x, (*skip.shape[:3], x.shape[-1]), "bilinear")
