@@ -20,7 +20,7 @@ from pmv_jax.inversion.stage import Draft, Photograph
 from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.models.completer import DEPTH_UNIT, Completer, Completion
 
-_SAME_SURFACE = 0.03  # difference of depths up to which it is one surface, in units of the world
+_SAME_SURFACE = 0.03  # depth up to which points that fall into a pixel are of one surface, in units of the world
 _LIKENESS = 0.1  # standard deviation of a mirror image's colour from the right one, where the completer has no doubt
 
 
@@ -129,8 +129,7 @@ def corrected(
     config: GeneratorConfig,
 ) -> Array:
     """The depths that a warp goes by: those of the generator's head, but where encoder and completer are sure of
-    another surface. So no hair is carried that hangs where they say is backdrop, and none is missing. Where they mean
-    the same surface the generator's is kept: all views see that one alike, and of a face each view is told another.
+    others. So no hair is carried that hangs where they say is backdrop, and none is missing.
 
     Args:
       z_depth: [N + V, m, m] of the head as it was tuned so far, in N photographs and V views.
@@ -150,7 +149,7 @@ def corrected(
         is_head = matte > 0.5
         sure = jnp.where(is_head, matte * surface.belief(width), 1 - matte)
         there = jnp.where(is_head, pivot + relief, limit + outline.CLEARANCE)
-        return jnp.where((sure > 0.5) & (jnp.abs(there - own) > _SAME_SURFACE), there, own)
+        return jnp.where(sure > 0.5, there, own)
 
     count = len(photographs)
     inputs = list(z_depth[:count])

@@ -88,7 +88,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "tuned fill": ("pseudo_views.fill=tuned",),
     "hidden weight 1": ("pseudo_views.hidden_weight=1",),
     "hidden weight 0": ("pseudo_views.hidden_weight=0",),
-    "views weigh 1.5": ("joint.view_weight=1.5",),
+    "views weigh 1": ("joint.view_weight=1",),
     "longer stage 2": ("tuning.steps=50", "joint.steps=70"),
     "generator reset": ("joint.reset_generator=true",),
     "paper's cameras": (
