@@ -18,11 +18,7 @@ _WEIGHT = 4.0  # of each part; as of the encoder's maps
 
 def network(config: CompleterConfig) -> Network:
     """The training of a completer."""
-    return Network("completer", config, _random_weights, loss, errors)
-
-
-def _random_weights(config: CompleterConfig, key: Array) -> Any:
-    return completer.initialise(config, key).params
+    return Network("completer", config, completer.initialise, loss, errors)
 
 
 def loss(params: Any, batch: Pair, config: CompleterConfig) -> tuple[Array, dict[str, Array]]:

@@ -19,11 +19,7 @@ _CODE_WEIGHT, _MATTE_WEIGHT, _RELIEF_WEIGHT = 10.0, 4.0, 4.0
 
 def network(config: EncoderConfig) -> Network:
     """The training of an encoder."""
-    return Network("encoder", config, _random_weights, loss, errors)
-
-
-def _random_weights(config: EncoderConfig, key: Array) -> Any:
-    return encoder.initialise(config, key).params
+    return Network("encoder", config, encoder.initialise, loss, errors)
 
 
 def loss(params: Any, batch: Example, config: EncoderConfig) -> tuple[Array, dict[str, Array]]:

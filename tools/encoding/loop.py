@@ -41,7 +41,7 @@ class Network:
     Attributes:
       name: of its state's file.
       config: of the network.
-      initialise: its random weights, from config and key.
+      initialise: it with random weights, `params`, from config and key.
       loss: a scalar and figures to log, from weights, a batch and the config.
       errors: figures of a test, from the same.
     """
@@ -115,7 +115,7 @@ def run(
 
 def begin(network: Network, seed: int) -> State:
     """State before the first step."""
-    params = network.initialise(network.config, jax.random.key(seed))
+    params = network.initialise(network.config, jax.random.key(seed)).params
     return State(params, params, _optimiser.init(params), 0)
 
 
