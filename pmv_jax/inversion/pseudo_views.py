@@ -179,7 +179,7 @@ def blended(
       everyone: cameras [N + V, 25], the inputs' and those of the views.
       rendered: what these see of the tuned generator's head, `Generator.render`'s image and ray_distance.
       surface: [N + V, m, m], median z-depths of the same; None takes those of `rendered`.
-      other: as `rendered`, of the untuned generator, in the views [V] alone; None for `fill` "tuned".
+      other: as `rendered`, of the untuned generator, in the views [V] alone; None where nothing is left to it.
       limits: [V, n, n], `outline.head_limits` of the views, for a first photograph that has its own; None fills nothing
         with its backdrop.
       told: of the views; it fills nothing without `limits`.
@@ -204,12 +204,12 @@ def blended(
         share = softened(reflected.visibility)[..., None]
         fill = share * reflected.colour + (1 - share) * fill
         if limits is not None:
-            behind, share = _backdrop(photographs[0], z_depth[0], *views, limits)
+            behind, beside = _backdrop(photographs[0], z_depth[0], *views, limits)
             if told is None:
-                share = jax.vmap(functools.partial(soften, erode=_RIM, blur=config.blur))(share)[..., None]
-                fill = share * behind + (1 - share) * fill
+                beside = jax.vmap(functools.partial(soften, erode=_RIM, blur=config.blur))(beside)[..., None]
+                fill = beside * behind + (1 - beside) * fill
             else:
-                fill = completion.filled(told, reflected.colour, softened(reflected.visibility)[..., None], behind)
+                fill = completion.filled(told, reflected.colour, share, behind)
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
     weight = visible + config.hidden_weight * (1 - visible)

@@ -175,18 +175,6 @@ def test_the_hidden_is_filled_by_what_is_likely(given, mirror, share, expected):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-class Counting:
-    """Completes all alike, and remembers what it was shown."""
-
-    def __init__(self):
-        self.config = type("Config", (), {"resolution": 8})
-        self.shown = []
-
-    def __call__(self, seen):
-        self.shown.append(seen.shape)
-        return told(count=len(seen))
-
-
 def glance():
     pose, code = (jnp.zeros(6), jnp.full(6, 0.01)), (jnp.zeros(8), jnp.ones(8))
     return Glance(*pose, *code, jnp.ones((32, 32)), jnp.zeros((32, 32)), jnp.full((32, 32), 0.01))

@@ -10,7 +10,7 @@ from jax import Array
 from pmv_jax.config.completer import CompleterConfig
 from pmv_jax.models import completer
 from pmv_jax.models.completer import DEPTH_UNIT, CompleterNetwork, CompletionReadings
-from tools.encoding.loop import Network, likelihood, outline_loss
+from tools.encoding.loop import Network, likelihood, masked_mean, outline_loss
 from tools.encoding.pairs import Pair
 
 _WEIGHT = 4.0  # of each part; as of the encoder's maps
@@ -36,7 +36,8 @@ def loss(params: Any, batch: Pair, config: CompleterConfig) -> tuple[Array, dict
     there, solid = jnp.isfinite(batch.relief), _solid(batch)
     relief = likelihood(out.relief, out.relief_log_width, jnp.where(there, batch.relief, 0) / DEPTH_UNIT)
     colour = likelihood(out.colour, out.colour_log_width[..., None], batch.colour).mean(-1)
-    total = _WEIGHT * (outline_loss(out.matte_logits, batch.matte) + _mean(relief, there) + _mean(colour, solid))
+    matte = outline_loss(out.matte_logits, batch.matte)
+    total = _WEIGHT * (matte + masked_mean(relief, there) + masked_mean(colour, solid))
     return total, {"loss": total, **told_errors(out, batch)}
 
 
@@ -54,10 +55,10 @@ def told_errors(out: CompletionReadings, batch: Pair) -> dict[str, Array]:
     colour = jnp.square(out.colour - batch.colour).mean(-1) / 4
     return {
         "matte": jnp.mean((out.matte_logits > 0) != (batch.matte > 0.5)),
-        "relief": _mean(off, there),
-        "hidden_relief": _mean(off, there & hidden),
-        "colour": _mean(colour, solid),
-        "hidden_colour": _mean(colour, solid & hidden),
+        "relief": masked_mean(off, there),
+        "hidden_relief": masked_mean(off, there & hidden),
+        "colour": masked_mean(colour, solid),
+        "hidden_colour": masked_mean(colour, solid & hidden),
     }
 
 
@@ -67,7 +68,3 @@ def _read(params: Any, batch: Pair, config: CompleterConfig) -> CompletionReadin
 
 def _solid(batch: Pair) -> Array:
     return batch.matte > 0.9
-
-
-def _mean(values: Array, mask: Array) -> Array:
-    return jnp.sum(values * mask) / jnp.maximum(mask.sum(), 1)

@@ -11,7 +11,7 @@ from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.models import encoder
 from pmv_jax.models.encoder import DEPTH_UNIT, POSE_UNITS, EncoderNetwork
 from tools.encoding.examples import Example
-from tools.encoding.loop import Network, likelihood, outline_loss
+from tools.encoding.loop import Network, likelihood, masked_mean, outline_loss
 
 # Against the pose's; of means, and codes are twenty times as many numbers.
 _CODE_WEIGHT, _MATTE_WEIGHT, _RELIEF_WEIGHT = 10.0, 4.0, 4.0
@@ -31,18 +31,15 @@ def loss(params: Any, batch: Example, config: EncoderConfig) -> tuple[Array, dic
       config: of the network.
 
     Returns:
-      The loss, and what `errors` says.
+      The loss, and what `told_errors` says.
     """
     out = EncoderNetwork(config).apply({"params": params}, batch.image)
     pose = likelihood(out.pose, out.pose_log_width, batch.pose / jnp.asarray(POSE_UNITS)).mean()
-    known = batch.known.astype(jnp.float32)
-    code = likelihood(out.code, out.code_log_width, batch.code)
-    code = jnp.sum(code * known) / jnp.maximum(known.sum(), 1)
+    code = masked_mean(likelihood(out.code, out.code_log_width, batch.code), batch.known.astype(jnp.float32))
     there = jnp.isfinite(batch.relief)
     relief = likelihood(out.relief, out.relief_log_width, jnp.where(there, batch.relief, 0) / DEPTH_UNIT)
-    relief = jnp.sum(relief * there) / jnp.maximum(there.sum(), 1)
     total = pose + _CODE_WEIGHT * code + _MATTE_WEIGHT * outline_loss(out.matte_logits, batch.matte)
-    total = total + _RELIEF_WEIGHT * relief
+    total = total + _RELIEF_WEIGHT * masked_mean(relief, there)
     return total, {"loss": total, **told_errors(out, batch)}
 
 

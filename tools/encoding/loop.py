@@ -181,6 +181,11 @@ def likelihood(value: Array, log_width: Array, truth: Array) -> Array:
     return jax.lax.stop_gradient(jnp.exp(2 * _BETA * log_width)) * nll
 
 
+def masked_mean(values: Array, mask: Array) -> Array:
+    """Mean of `values` where `mask`, of the same shape, is 1; 0 where it nowhere is."""
+    return jnp.sum(values * mask) / jnp.maximum(mask.sum(), 1)
+
+
 def outline_loss(logits: Array, matte: Array) -> Array:
     """Cross entropy and overlap (Dice) of mattes [N, n, n]."""
     entropy = optax.sigmoid_binary_cross_entropy(logits, matte).mean()
