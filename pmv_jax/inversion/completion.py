@@ -15,12 +15,15 @@ from jax import Array
 
 from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig
-from pmv_jax.inversion import outline, surface, visibility
+from pmv_jax.inversion import fusion, masks, outline, surface, visibility
 from pmv_jax.inversion.stage import Draft, Photograph
 from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.models.completer import DEPTH_UNIT, Completer, Completion
 
 _SAME_SURFACE = 0.03  # depth up to which points that fall into a pixel are of one surface, in units of the world
+_SPREAD = 0.56  # width of the Gaussian that carries light and tone beyond a seam, in units of the image's size
+_SAME_THING = 0.4  # colours that differ by as much, root mean square, are hardly of the same thing in other light
+_FEW = 0.02  # share of a neighbourhood from which on it tells anything of that
 _LIKENESS = 0.1  # standard deviation of a mirror image's colour from the right one, where the completer has no doubt
 
 
@@ -56,6 +59,36 @@ def _nearest(told: list[Completion], inputs: Array, around: Array) -> Completion
     places, views = (cameras.split(x)[0][:, :3, 2] for x in (inputs, around))  # directions of sight
     best = jnp.argmax(views @ places.T, axis=1)
     return jax.tree.map(lambda *x: jnp.stack(x)[best, jnp.arange(len(best))], *told)
+
+
+def agreed(draft: Draft, told: Completion, around: Array) -> tuple[tuple[Photograph, ...], Completion]:
+    """The draft's photographs and what is `told` of views [V, 25], on one surface (`fusion`): reliefs of photographs
+    with a glance and a matte move, and those told, whose maps have the resolution of a glance then."""
+    seen = tuple(map(surface.told, draft.photographs))
+    reliefs, told = _agreed(tuple(filter(None, seen)), told, around, config=draft.generator.config)
+    moved = iter(reliefs)
+    photographs = tuple(
+        own if maps is None else own.replace(glance=own.glance._replace(relief=next(moved)))
+        for own, maps in zip(draft.photographs, seen, strict=True)
+    )
+    return photographs, told
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _agreed(
+    seen: tuple[tuple[Array, ...], ...], told: Completion, around: Array, *, config: GeneratorConfig
+) -> tuple[Array, Completion]:
+    side, inputs = len(seen[0][0]), len(seen)
+    told = jax.tree.map(lambda x: jax.image.resize(x, (len(x), side, side, *x.shape[3:]), "linear"), told)
+    relief, width, matte, views = (jnp.stack(x) for x in zip(*seen, strict=True))
+    matte = jax.image.resize(matte, relief.shape, "linear", antialias=True)
+    relief, width, matte, views = (
+        jnp.concatenate(x)
+        for x in ((relief, told.relief), (width, told.relief_width), (matte, told.matte), (views, around))
+    )
+    _, pivot = jax.vmap(cameras.project, (0, None))(views, jnp.asarray(config.camera_pivot)[None])
+    relief = fusion.fused(pivot[..., None] + relief, width, matte, views) - pivot[..., None]
+    return relief[:inputs], told._replace(relief=relief[inputs:])
 
 
 def seen_from(
@@ -211,3 +244,34 @@ def filled(told: Completion, mirror: Array, share: Array, behind: Array) -> Arra
     head = share * mirror + (1 - share) * resized(told.colour, size)
     matte = resized(told.matte[..., None], size)
     return matte * head + (1 - matte) * behind
+
+
+def lit(fill: Array, warp: Array, visible: Array, matte: Array) -> Array:
+    """What is filled in, in the light of what is seen: moved by how far both differ where both are known, evenly, so
+    that no seam is left between the halves of a face.
+
+    A normalised convolution of the differences (H. Knutsson and C.-F. Westin, CVPR 1993), in place of the membrane of
+    Poisson image editing (P. Perez et al., SIGGRAPH 2003), which would carry what single pixels at the seam have.
+
+    Args:
+      fill: [V, H, W, 3], what is filled in; it is defined everywhere.
+      warp: [V, H, W, 3], what is seen.
+      visible: [V, H, W] in [0, 1], where.
+      matte: [V, n, n] in [0, 1], of the head: nothing else is moved, and nothing else tells by how much.
+
+    Returns:
+      [V, H, W, 3].
+    """
+    coarse = *matte.shape, 3
+    both = jnp.broadcast_to((visible > 0.5)[..., None], fill.shape)
+    share, off = (
+        jax.image.resize(x, coarse, "linear", antialias=True)
+        for x in (both.astype(fill.dtype), jnp.where(both, warp - fill, 0))
+    )
+    off = off / jnp.maximum(share, 1e-3)
+    alike = jnp.exp(-0.5 * jnp.mean(jnp.square(off / _SAME_THING), axis=-1))
+    weight = jnp.where(matte > 0.9, share[..., 0] * alike, 0)[..., None]
+    layers = jnp.concatenate([weight * off, weight], axis=-1)
+    spread = jax.vmap(jax.vmap(lambda x: masks.blurred(x, _SPREAD), -1, -1))(layers)
+    moved = matte[..., None] * spread[..., :3] / (spread[..., 3:] + _FEW)
+    return fill + jax.image.resize(moved, fill.shape, "linear")

@@ -19,7 +19,7 @@ from jax import Array
 
 from pmv_jax import cameras
 from pmv_jax.config import GeneratorConfig, PseudoViewConfig
-from pmv_jax.inversion import backdrop, completion, fit_stage, outline, tuned_weights, view_fitting, visibility
+from pmv_jax.inversion import backdrop, completion, fit_stage, masks, outline, tuned_weights, view_fitting, visibility
 from pmv_jax.inversion.stage import Draft, Photograph
 from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.inversion.visibility import Warp
@@ -65,9 +65,11 @@ def added(draft: Draft) -> Draft:
     tuned, untuned = _merged(draft.generator, draft.params), _merged(draft.generator, draft.untuned)
     ws = view_fitting.w_plus(draft.code, draft.generator)
     around = view_cameras(draft.photographs[0].camera, draft.config.pseudo_views, draft.generator.config)
-    told = completion.of_views(draft, around)
-    made = make(tuned, untuned, ws, draft.photographs, told, config=draft.config.pseudo_views)
-    return draft.replace(pseudo_views=made)
+    photographs, told = draft.photographs, completion.of_views(draft, around)
+    if told is not None:
+        photographs, told = completion.agreed(draft, told, around)
+    made = make(tuned, untuned, ws, photographs, told, config=draft.config.pseudo_views)
+    return draft.replace(photographs=photographs, pseudo_views=made)
 
 
 def targets(draft: Draft) -> Views:
@@ -189,7 +191,7 @@ def blended(
     raw_z_depth = cameras.ray_distance_to_z_depth(rendered["ray_distance"], everyone)
     z_depth = raw_z_depth if surface is None else surface
     views = z_depth[inputs:], around
-    softened = jax.vmap(functools.partial(soften, erode=config.erode, blur=config.blur))
+    softened = jax.vmap(functools.partial(masks.soften, erode=config.erode, blur=config.blur))
     warped = _seen(photographs, z_depth[:inputs], *views, config)
     visible = softened(warped.visibility)
     fill = rendered["image"][inputs:]
@@ -206,10 +208,11 @@ def blended(
         if limits is not None:
             behind, beside = _backdrop(photographs[0], z_depth[0], *views, limits)
             if told is None:
-                beside = jax.vmap(functools.partial(soften, erode=_RIM, blur=config.blur))(beside)[..., None]
+                beside = jax.vmap(functools.partial(masks.soften, erode=_RIM, blur=config.blur))(beside)[..., None]
                 fill = beside * behind + (1 - beside) * fill
             else:
                 fill = completion.filled(told, reflected.colour, share, behind)
+                fill = completion.lit(fill, warped.colour, visible, told.matte)
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
     weight = visible + config.hidden_weight * (1 - visible)
@@ -245,7 +248,7 @@ def _backdrop(photograph: Photograph, own: Array, z_depth: Array, around: Array,
     head = outline.head(own, photograph.head_limit, size)
     if photograph.matte is not None:
         head = jnp.maximum(head, photograph.matte > 0.5)
-    known = photograph.weights * (1 - _dilate(head, _EDGE))
+    known = photograph.weights * (1 - masks.dilate(head, _EDGE))
     own_wall, walls = photograph.head_limit + outline.CLEARANCE, limits + outline.CLEARANCE
     behind = backdrop.continued(photograph.image, known, photograph.camera, own_wall)
     colour = jax.vmap(functools.partial(backdrop.seen_from, behind))(walls, around)
@@ -314,45 +317,12 @@ def _surface(generator: Generator, planes: Array, cameras: np.ndarray, detail: i
     return np.stack(jax.device_get([generator.z_depth(planes, camera, size) for camera in cameras]))
 
 
-def soften(mask: Array, erode: float, blur: float) -> Array:
-    """Erodes a mask and blurs its edge.
-
-    Erosion keeps clear of depth edges, where the warp is least certain; outside of the image counts as visible. The
-    blur lies inside: nothing hidden becomes visible by it.
-
-    Args:
-      mask: [H, W] in [0, 1].
-      erode, blur: widths in units of the image's size, zero for none.
-
-    Returns:
-      [H, W], nowhere larger than `mask`.
-    """
-    size = mask.shape[0]
-    mask = -_dilate(-mask, erode)
-    sigma = blur * size / 6
-    if sigma > 0.2:
-        reach = max(1, round(3 * sigma))
-        kernel = jnp.exp(-0.5 * jnp.square(jnp.arange(-reach, reach + 1) / sigma))
-        kernel = kernel / kernel.sum()
-        padded = jnp.pad(mask, reach, mode="edge")
-        blurred = jax.vmap(lambda row: jnp.convolve(row, kernel, "valid"))(padded)
-        blurred = jax.vmap(lambda column: jnp.convolve(column, kernel, "valid"), in_axes=1, out_axes=1)(blurred)
-        mask = jnp.minimum(mask, blurred)
-    return mask
-
-
 def _untouched(observed: Array, z_depth: Array, other_z_depth: Array) -> Array:
     """Share of the other generator in what is hidden [H, W]: where nothing was observed [H, W], and the surfaces are
     the same, by their depths [h, w]."""
     same = jnp.clip(1.5 - jnp.abs(z_depth - other_z_depth) / _SAME_SURFACE, 0.0, 1.0)
-    same = jax.image.resize(-_dilate(-same, _EDGE / 2), observed.shape, "bilinear")
-    return same * (1 - _dilate(observed, _EDGE))
-
-
-def _dilate(mask: Array, width: float) -> Array:
-    """Largest value of [H, W] in a square window of the given width, in units of the image's size."""
-    radius = round(width * mask.shape[0] / 2)
-    return jax.lax.reduce_window(mask, -jnp.inf, jax.lax.max, (2 * radius + 1,) * 2, (1, 1), "SAME")
+    same = jax.image.resize(-masks.dilate(-same, _EDGE / 2), observed.shape, "bilinear")
+    return same * (1 - masks.dilate(observed, _EDGE))
 
 
 _merged = jax.jit(tuned_weights.merged)

@@ -26,13 +26,15 @@ def of_inputs(draft: Draft, room: int) -> Surface | None:
     Returns:
       Arrays [N + room, n, n]; None without an encoder, a matte, or a weight for it in the recipe.
     """
-    known = tuple(map(_told, draft.photographs))
+    known = tuple(map(told, draft.photographs))
     if not any(known) or not draft.config.loss.surface_weight:
         return None
     return _padded(known, config=draft.generator.config, room=room)
 
 
-def _told(photograph: Photograph) -> tuple[Array, ...] | None:
+def told(photograph: Photograph) -> tuple[Array, Array, Array, Array] | None:
+    """What an encoder tells of a photograph's surface: relief and width [n, n], how far it covers each pixel of the
+    photograph [H, W], and the camera [25]; None where there is no encoder or no matte."""
     glance, matte = photograph.glance, photograph.matte
     if glance is None or matte is None:  # without a matte the encoder is not sure that it sees a head
         return None

@@ -170,6 +170,30 @@ def test_the_hidden_is_filled_by_what_is_likely(given, mirror, share, expected):
     np.testing.assert_allclose(filled, expected, atol=0.03)
 
 
+def test_the_hidden_is_in_the_light_of_what_is_seen():
+    """By as much as both differ where both are known; the backdrop is not, and nothing is where nothing is seen."""
+    noise = np.float32(np.random.default_rng(0).uniform(-0.1, 0.1, (2, 64, 64, 3)))
+    fill, light = noise, np.float32([0.2, 0.1, -0.15])
+    visible = np.zeros((2, 64, 64), np.float32)
+    visible[0, :, :40] = 1
+    matte = np.zeros((2, 16, 16), np.float32)
+    matte[:, :, 4:14] = 1
+    lit = np.asarray(completion.lit(fill, fill + light, visible, matte)) - fill
+    np.testing.assert_allclose(lit[0, :, 40:44], np.broadcast_to(light, (64, 4, 3)), rtol=0.25)
+    strength = lit[0, 32, 36:56] / light
+    assert (strength[0] > 0.95).all() and (np.diff(strength, axis=0) < 1e-6).all()  # it fades from there
+    np.testing.assert_allclose(lit[0, :, 60:], 0, atol=1e-6)
+    np.testing.assert_allclose(lit[1], 0, atol=1e-6)
+
+
+def test_what_is_another_thing_changes_no_light():
+    fill, visible, matte = jnp.zeros((1, 32, 32, 3)), np.zeros((1, 32, 32), np.float32), jnp.ones((1, 8, 8))
+    visible[..., :16] = 1
+    light, hair = (jnp.full((1, 32, 16, 3), x) for x in (0.1, 1.5))
+    lit = completion.lit(fill, jnp.concatenate([hair[:, :, :8], light, light[:, :, :8]], axis=2), visible, matte)
+    assert 0.1 < lit[..., :16, :].mean() and lit.max() < 0.25  # the mean of both is 0.8
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # In the method
 # ---------------------------------------------------------------------------------------------------------------------
@@ -198,6 +222,19 @@ def test_it_is_asked_where_there_is_a_matte_a_completer_and_the_wish(monkeypatch
     assert completion.of_views(draft(encoder, matte=False), AROUND) is None
     assert completion.of_views(draft(Saying(glance())), AROUND) is None
     assert completion.of_views(draft(None), AROUND) is None
+
+
+def test_photographs_and_views_agree_on_one_surface():
+    """A plane that faces a photograph, told twice: at its pivot and behind it. The other one knows nothing of it."""
+    known = draft(Saying(glance()), photographs=2)
+    blind = known.photographs[1].replace(glance=None)
+    known = known.replace(photographs=(known.photographs[0], blind))
+    answer = told(matte=1.0, relief=0.03, width=0.01, count=1, side=16)
+    (first, second), agreed = completion.agreed(known, answer, known.photographs[0].camera[None])
+    assert agreed.relief.shape == agreed.matte.shape == (1, 32, 32) and agreed.colour.shape == (1, 32, 32, 3)
+    for relief in (first.glance.relief, agreed.relief[0]):
+        np.testing.assert_allclose(relief, 0.015, atol=1e-3)
+    assert second is blind
 
 
 def test_of_several_photographs_the_one_from_the_nearest_side_is_asked(monkeypatch):

@@ -11,7 +11,7 @@ from scipy import ndimage
 from pmv_jax import cameras
 from pmv_jax.cameras import look_at, yaw_pitch
 from pmv_jax.config import GeneratorConfig, PseudoViewConfig, load_recipe
-from pmv_jax.inversion import pseudo_views
+from pmv_jax.inversion import masks, pseudo_views
 from pmv_jax.inversion.stage import Photograph
 from tests.small_inversion import CAMERA, a_code, generator, picture, views_of
 from tests.small_inversion import CONFIG as TINY
@@ -25,11 +25,11 @@ def test_soften_erodes_and_blurs_inwards():
     # Without a blur it is erosion, with the outside visible.
     for width, reach in ((0.0, 0), (0.03, 1), (0.1, 3)):
         expected = ndimage.minimum_filter(mask, 2 * reach + 1, mode="constant", cval=1.0)
-        np.testing.assert_array_equal(pseudo_views.soften(mask, width, 0.0), expected)
+        np.testing.assert_array_equal(masks.soften(mask, width, 0.0), expected)
     # With a blur it is the smaller of the eroded mask and its Gaussian: nothing hidden becomes visible.
     eroded, sigma = ndimage.minimum_filter(mask, 3, mode="constant", cval=1.0), 0.2 * 64 / 6
     blurred = ndimage.gaussian_filter(eroded, sigma, mode="nearest", radius=round(3 * sigma))
-    softened = np.asarray(pseudo_views.soften(mask, 0.03, 0.2))
+    softened = np.asarray(masks.soften(mask, 0.03, 0.2))
     np.testing.assert_allclose(softened, np.minimum(eroded, blurred), atol=1e-5)
     assert (softened[mask == 0] == 0).all() and 0 < np.mean((softened > 0.01) & (softened < 0.99))
 
