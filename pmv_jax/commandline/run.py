@@ -112,6 +112,8 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 
 def _enable_compilation_cache() -> None:
     """Lets JAX keep compiled programs between runs. Must happen before JAX is imported."""
+    # Small ones too: there are some fifty, and by default those of less than a second are compiled anew each time.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pmv_jax" / "xla"
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         try:

@@ -157,11 +157,13 @@ def main():
 sys.exit(main())
 """
 SHOW_CACHE = "import jax; print(jax.config.jax_compilation_cache_dir)"
+SHOW_LEAST = "import jax; print(jax.config.jax_persistent_cache_min_compile_time_secs)"
+LEAST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
-def start(folder: Path, body: str, *arguments: str, **environment: str) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(folder), **environment}
-    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+def start(folder: Path, body: str, *arguments: str, **own: str) -> subprocess.Popen:
+    inherited = {name: value for name, value in os.environ.items() if name not in ("JAX_COMPILATION_CACHE_DIR", LEAST)}
+    environment = {**inherited, "PYTHONPATH": str(ROOT), "HOME": str(folder), **own}
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(body=body), *arguments],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -171,6 +173,11 @@ def start(folder: Path, body: str, *arguments: str, **environment: str) -> subpr
 def test_the_compilation_cache_is_set(tmp_path):
     process = start(tmp_path, SHOW_CACHE, XDG_CACHE_HOME=str(tmp_path))
     assert process.communicate(timeout=60) == (f"{tmp_path}/pmv_jax/xla\n", "")
+
+
+@pytest.mark.parametrize(("own", "least"), [({}, "0.0\n"), ({LEAST: "3"}, "3.0\n")])
+def test_small_programs_are_kept_too_unless_the_user_says_otherwise(tmp_path, own, least):
+    assert start(tmp_path, SHOW_LEAST, **own).communicate(timeout=60) == (least, "")
 
 
 def test_cache_that_cannot_be_made_is_no_error(tmp_path):
