@@ -21,15 +21,21 @@ from pmv_jax import cameras
 from pmv_jax.batch import hlo, memory
 from pmv_jax.batch.targets import Target
 from pmv_jax.config import GeneratorConfig, InversionConfig
+from pmv_jax.config.completer import CompleterConfig
+from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.errors import InputError
-from pmv_jax.inversion import outline, pseudo_views
+from pmv_jax.inversion import completion, outline, pseudo_views, surface
 from pmv_jax.inversion.stage import Photograph
 from pmv_jax.meshes import extraction
+from pmv_jax.models.completer import Completer, Completion
+from pmv_jax.models.completer import initialise as initialise_completer
+from pmv_jax.models.encoder import Encoder
+from pmv_jax.models.encoder import initialise as initialise_encoder
 from pmv_jax.models.generator import Generator, initialise
 
 Tree = Any
-ProgramName = Literal["step", "camera", "render", "warp", "density"]
-PROGRAMS: tuple[ProgramName, ...] = ("step", "camera", "render", "warp", "density")
+ProgramName = Literal["step", "camera", "render", "glance", "completion", "warp", "density"]
+PROGRAMS: tuple[ProgramName, ...] = ("step", "camera", "render", "glance", "completion", "warp", "density")
 
 RESERVED = 0.03  # of a device's memory is the runtime's
 # Cycles for a row of what the TPU compiler estimates nothing for, read from the schedules it makes for v5e (libtpu
@@ -84,9 +90,8 @@ class Figures:
 
 
 def shapes_of_generator(config: GeneratorConfig) -> Generator:
-    """A generator whose weights are zero: programs depend on shapes alone."""
-    shapes = jax.eval_shape(lambda key: initialise(config, key), jax.random.key(0))
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    """A generator whose weights are zero."""
+    return _zeros(lambda: initialise(config, jax.random.key(0)))
 
 
 def compile_program(
@@ -96,8 +101,9 @@ def compile_program(
 
     Args:
       program: "step", the chunk of steps that every stage runs, and "camera", the search for a camera, take a batch;
-        "render", one view from a code, "warp", the pseudo-views, and "density", the points that a mesh looks up at
-        once, one image.
+        "render", one view from a code, "glance", what an encoder sees, "completion", what a completer tells of the
+        pseudo-views and the surface that comes of it, "warp", the pseudo-views, and "density", the points that a mesh
+        looks up at once, one image.
       generator: arrays or zeros.
       recipe: the inversion's.
       target: what for.
@@ -187,7 +193,8 @@ def _lowered(
         camera = cameras.look_at(0.0, 0.0) if program == "step" else None
         lowered, stage = memory.lowered(generator, recipe, batch, target.device, camera)
         return lowered, memory.tree_bytes((stage.start, stage.own))
-    function, arguments = {"render": _render, "warp": _warp, "density": _density}[program](generator, recipe)
+    others = {"render": _render, "glance": _glance, "completion": _completion, "warp": _warp, "density": _density}
+    function, arguments = others[program](generator, recipe)
     shapes = memory.shapes_on(target.device, arguments)
     with memory.aimed_at(target.device):
         return jax.jit(function).lower(*shapes), memory.tree_bytes(shapes)
@@ -200,22 +207,74 @@ def _render(generator: Generator, recipe: InversionConfig) -> tuple[Callable[...
     return render, (generator, _ws(generator), cameras.look_at(0.0, 0.0))
 
 
+def _glance(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
+    return Encoder.__call__, (_encoder(), _photograph(generator).image)
+
+
+def _completion(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
+    family, views = generator.config, _views(generator, recipe)
+
+    def complete(
+        completer: Completer, photograph: Photograph, around: Array, z_depth: Array, limits: Array
+    ) -> tuple[Completion, Array]:
+        told = completion.told_by(completer, photograph, around, config=family)
+        (relief,), told = completion.on_one_surface((surface.told(photograph),), told, around, config=family)
+        agreed = photograph.replace(glance=photograph.glance._replace(relief=relief))
+        everyone = jnp.concatenate([photograph.camera[None], around])
+        return told, completion.corrected(z_depth, (agreed,), told, everyone, limits, config=family)
+
+    return complete, (_encoder().completer, _photograph(generator), *views)
+
+
 def _warp(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
     config, family = recipe.pseudo_views, generator.config
     size, raw = family.image_resolution, family.rendering.neural_resolution
-    known = {"weights": jnp.ones((size, size)), "head_limit": jnp.zeros((raw, raw))}
-    photograph = Photograph(jnp.zeros((size, size, 3)), jnp.zeros(25), **known)
-    everyone = jnp.zeros((1 + config.count, 25))
+    photograph, (around, depths, limits) = _photograph(generator), _views(generator, recipe)
+    everyone = jnp.concatenate([photograph.camera[None], around])
 
     def seen(count: int) -> dict[str, Array]:
         return {"image": jnp.zeros((count, size, size, 3)), "ray_distance": jnp.zeros((count, raw, raw))}
 
-    fine = config.depth_detail * raw
-    surface = jnp.zeros((1 + config.count, fine, fine)) if fine else None
-    other = seen(config.count) if config.fill != "tuned" else None
-    limits = jnp.zeros((config.count, raw, raw)) if config.fill in outline.OF_THE_INPUT else None
+    told = other = None
+    if config.fill == "completed":
+        complete, arguments = _completion(generator, recipe)
+        told = _zeros(lambda: complete(*arguments)[0])
+    elif config.fill != "tuned":
+        other = seen(config.count)
     blend = functools.partial(pseudo_views.blended, config=config)
-    return blend, ((photograph,), everyone, seen(1 + config.count), surface, other, limits)
+    photographs = (photograph.replace(glance=None),)
+    depths = depths if config.depth_detail else None
+    limits = limits if config.fill in outline.OF_THE_INPUT else None
+    return blend, (photographs, everyone, seen(1 + config.count), depths, other, limits, told)
+
+
+def _views(generator: Generator, recipe: InversionConfig) -> tuple[Array, Array, Array]:
+    """Pseudo-views: their cameras, their depths with that of a photograph before them, and how far back heads may
+    reach."""
+    config, raw = recipe.pseudo_views, generator.config.rendering.neural_resolution
+    fine = max(1, config.depth_detail) * raw
+    depths, limits = jnp.zeros((1 + config.count, fine, fine)), jnp.zeros((config.count, raw, raw))
+    return jnp.zeros((config.count, 25)), depths, limits
+
+
+def _photograph(generator: Generator) -> Photograph:
+    """A photograph that an encoder has seen."""
+    size, raw = generator.config.image_resolution, generator.config.rendering.neural_resolution
+    image, pixels = jnp.zeros((size, size, 3)), jnp.ones((size, size))
+    known = {"weights": pixels, "matte": pixels, "head_limit": jnp.zeros((raw, raw))}
+    return Photograph(image, jnp.zeros(25), glance=_zeros(lambda: _encoder()(image)), **known)
+
+
+def _encoder() -> Encoder:
+    """One with a completer, of the sizes that ship."""
+    key = jax.random.key(0)
+    encoder = _zeros(lambda: initialise_encoder(EncoderConfig(), key))
+    return encoder.replace(completer=_zeros(lambda: initialise_completer(CompleterConfig(), key)))
+
+
+def _zeros(make: Callable[[], Tree]) -> Tree:
+    """What a function makes, of zeros: programs depend on shapes alone."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(make))
 
 
 def _density(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:

@@ -38,12 +38,13 @@ def of_views(draft: Draft, around: Array) -> Completion | None:
         return None
     if draft.config.pseudo_views.fill != "completed":
         return None
-    told = [_told(draft.encoder.completer, x, around, config=draft.generator.config) for x in known]
+    told = [told_by(draft.encoder.completer, x, around, config=draft.generator.config) for x in known]
     return told[0] if len(told) == 1 else _nearest(told, jnp.stack([x.camera for x in known]), around)
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def _told(completer: Completer, photograph: Photograph, around: Array, *, config: GeneratorConfig) -> Completion:
+def told_by(completer: Completer, photograph: Photograph, around: Array, *, config: GeneratorConfig) -> Completion:
+    """What a completer tells of views [V, 25] of the head in a photograph with a glance, a matte and a camera."""
     glance = photograph.glance
     side = len(glance.relief)
     matte = photograph.matte * photograph.weights
@@ -65,7 +66,7 @@ def agreed(draft: Draft, told: Completion, around: Array) -> tuple[tuple[Photogr
     """The draft's photographs and what is `told` of views [V, 25], on one surface (`fusion`): reliefs of photographs
     with a glance and a matte move, and those told, whose maps have the resolution of a glance then."""
     seen = tuple(map(surface.told, draft.photographs))
-    reliefs, told = _agreed(tuple(filter(None, seen)), told, around, config=draft.generator.config)
+    reliefs, told = on_one_surface(tuple(filter(None, seen)), told, around, config=draft.generator.config)
     moved = iter(reliefs)
     photographs = tuple(
         own if maps is None else own.replace(glance=own.glance._replace(relief=next(moved)))
@@ -75,9 +76,11 @@ def agreed(draft: Draft, told: Completion, around: Array) -> tuple[tuple[Photogr
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def _agreed(
+def on_one_surface(
     seen: tuple[tuple[Array, ...], ...], told: Completion, around: Array, *, config: GeneratorConfig
 ) -> tuple[Array, Completion]:
+    """The reliefs [N, n, n] of N photographs, of which `surface.told` says what is seen, and what is told of views
+    [V, 25], at the same resolution n, after they have agreed (`fusion`)."""
     side, inputs = len(seen[0][0]), len(seen)
     told = jax.tree.map(lambda x: jax.image.resize(x, (len(x), side, side, *x.shape[3:]), "linear"), told)
     relief, width, matte, views = (jnp.stack(x) for x in zip(*seen, strict=True))

@@ -11,9 +11,11 @@ import pytest
 from pmv_jax.batch import compilation, memory, plan, targets
 from pmv_jax.checkpoints.demo import default_generator_directory
 from pmv_jax.checkpoints.orbax import load_generator
-from pmv_jax.config import InversionConfig
+from pmv_jax.config import InversionConfig, override
 from pmv_jax.errors import InputError
 from pmv_jax.rendering import scatter
+from tests.small_inversion import RECIPE
+from tests.small_inversion import generator as small_generator
 
 FIGURES = compilation.Figures(
     target="v5e:16x16", program="step", precision="bfloat16", batch=2, lower_seconds=1.0, compile_seconds=2.0,
@@ -83,6 +85,21 @@ def test_kernels_are_lowered_for_the_chip_and_not_for_this_process():
     with memory.aimed_at(device):
         lowered = jax.jit(functools.partial(scatter.add_cells, 64)).lower(*memory.shapes_on(device, points))
     assert "tpu_custom_call" in lowered.as_text()
+
+
+@pytest.mark.parametrize(
+    ("program", "changes"),
+    [
+        ("glance", []),
+        ("completion", []),
+        ("warp", []),
+        ("warp", ["pseudo_views.fill=tuned", "pseudo_views.depth_detail=0"]),
+    ],
+)
+def test_programs_beside_the_steps_compile_for_one_image(program, changes):
+    recipe = override(RECIPE, changes)
+    figures = compilation.compile_program(program, small_generator(), recipe, targets.target("cpu"), 1)
+    assert figures.program == program and figures.flops > 0 and figures.collectives == []
 
 
 @pytest.mark.slow

@@ -215,7 +215,7 @@ AROUND = look_at(jnp.array([-0.3, 0.1, 0.5]), 0.0)
 
 
 def test_it_is_asked_where_there_is_a_matte_a_completer_and_the_wish(monkeypatch):
-    monkeypatch.setattr(completion, "_told", lambda completer, *_, config: completer)
+    monkeypatch.setattr(completion, "told_by", lambda completer, *_, config: completer)
     encoder = Saying(glance(), completer="told")
     assert completion.of_views(draft(encoder), AROUND) == "told"
     assert completion.of_views(draft(encoder, fill="mirror"), AROUND) is None
@@ -242,7 +242,7 @@ def test_of_several_photographs_the_one_from_the_nearest_side_is_asked(monkeypat
         yaw, _ = cameras.yaw_pitch(photograph.camera)
         return told(colour=float(yaw), count=len(around))
 
-    monkeypatch.setattr(completion, "_told", by_yaw)
+    monkeypatch.setattr(completion, "told_by", by_yaw)
     made = completion.of_views(draft(Saying(glance(), completer="any"), photographs=2), AROUND)
     np.testing.assert_allclose(made.colour[:, 0, 0, 0], [0.0, 0.0, 0.4], atol=1e-6)
 
