@@ -24,7 +24,7 @@ _SAME_SURFACE = 0.03  # depth up to which points that fall into a pixel are of o
 _SPREAD = 0.56  # width of the Gaussian that carries light and tone beyond a seam, in units of the image's size
 _SAME_THING = 0.4  # colours that differ by as much, root mean square, are hardly of the same thing in other light
 _FEW = 0.02  # share of a neighbourhood from which on it tells anything of that
-_LIKENESS = 0.1  # standard deviation of a mirror image's colour from the right one, where the completer has no doubt
+_LIKENESS = 0.25  # standard deviation of a mirror image's colour from the right one, where the completer has no doubt
 
 
 def of_views(draft: Draft, around: Array) -> Completion | None:
