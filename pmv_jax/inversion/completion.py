@@ -44,7 +44,14 @@ def of_views(draft: Draft, around: Array) -> Completion | None:
 
 @functools.partial(jax.jit, static_argnames="config")
 def told_by(completer: Completer, photograph: Photograph, around: Array, *, config: GeneratorConfig) -> Completion:
-    """What a completer tells of views [V, 25] of the head in a photograph with a glance, a matte and a camera."""
+    """What a completer tells of other views.
+
+    Args:
+      completer: the generator's.
+      photograph: with a glance, a matte and a camera.
+      around: cameras of the views [V, 25].
+      config: of the generator.
+    """
     glance = photograph.glance
     side = len(glance.relief)
     matte = photograph.matte * photograph.weights
@@ -63,8 +70,16 @@ def _nearest(told: list[Completion], inputs: Array, around: Array) -> Completion
 
 
 def agreed(draft: Draft, told: Completion, around: Array) -> tuple[tuple[Photograph, ...], Completion]:
-    """The draft's photographs and what is `told` of views [V, 25], on one surface (`fusion`): reliefs of photographs
-    with a glance and a matte move, and those told, whose maps have the resolution of a glance then."""
+    """Photographs, and what a completer tells of views, on one surface (`fusion`).
+
+    Args:
+      draft: has the photographs; the reliefs of those with a glance and a matte move.
+      told: of the views.
+      around: their cameras [V, 25].
+
+    Returns:
+      The draft's photographs, and what is told, whose maps have the resolution of a glance then.
+    """
     seen = tuple(map(surface.told, draft.photographs))
     reliefs, told = on_one_surface(tuple(filter(None, seen)), told, around, config=draft.generator.config)
     moved = iter(reliefs)
@@ -79,8 +94,17 @@ def agreed(draft: Draft, told: Completion, around: Array) -> tuple[tuple[Photogr
 def on_one_surface(
     seen: tuple[tuple[Array, ...], ...], told: Completion, around: Array, *, config: GeneratorConfig
 ) -> tuple[Array, Completion]:
-    """The reliefs [N, n, n] of N photographs, of which `surface.told` says what is seen, and what is told of views
-    [V, 25], at the same resolution n, after they have agreed (`fusion`)."""
+    """What `agreed` computes.
+
+    Args:
+      seen: of N photographs, each as of `surface.told`.
+      told: of V views.
+      around: their cameras [V, 25].
+      config: of the generator.
+
+    Returns:
+      The photographs' reliefs [N, n, n], and what is told of the views at the same resolution n.
+    """
     side, inputs = len(seen[0][0]), len(seen)
     told = jax.tree.map(lambda x: jax.image.resize(x, (len(x), side, side, *x.shape[3:]), "linear"), told)
     relief, width, matte, views = (jnp.stack(x) for x in zip(*seen, strict=True))
