@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
+
+from pmv_jax.models import ops
 
 
 def narrowed(x: Array, widths: Sequence[int], blocks: Sequence[int]) -> list[Array]:
@@ -38,9 +39,15 @@ def widened(levels: Sequence[Array], widths: Sequence[int]) -> Array:
     """
     *skips, x = levels
     for width, skip in zip(widths, reversed(skips), strict=True):
-        x = jax.image.resize(x, (*skip.shape[:3], x.shape[-1]), "bilinear")
+        x = _doubled(x)[:, : skip.shape[1], : skip.shape[2]]
         x = _convolution(jnp.concatenate([x, skip], axis=-1), width)
     return x
+
+
+def _doubled(x: Array) -> Array:
+    """Bilinear, with half-pixel centres: what `jax.image.resize` gives, whose matrix products XLA's compiler for GPUs
+    refuses here."""
+    return ops.upsample(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge"))[:, 2:-2, 2:-2]
 
 
 def _convolution(x: Array, width: int, stride: int = 1) -> Array:
