@@ -116,8 +116,9 @@ def compile_program(
     lowered, image_bytes = _lowered(program, generator, recipe, target, batch)
     lowered_at = time.perf_counter()
     try:
-        # Without a device its compiler cannot try which of several algorithms is the fastest.
-        options = {"xla_gpu_autotune_level": 0} if target.chip.platform == "cuda" else None
+        # Without a device its compiler cannot try which of several algorithms is the fastest, nor what tiles fit.
+        untried = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
+        options = untried if target.chip.platform == "cuda" else None
         compiled = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
         raise _input_error(error, target, batch, image_bytes) from error
