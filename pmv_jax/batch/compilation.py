@@ -24,7 +24,7 @@ from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.config.completer import CompleterConfig
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.errors import InputError
-from pmv_jax.inversion import completion, outline, pseudo_views, surface
+from pmv_jax.inversion import completion, outline, pseudo_views
 from pmv_jax.inversion.stage import Photograph
 from pmv_jax.meshes import extraction
 from pmv_jax.models.completer import Completer, Completion
@@ -219,10 +219,9 @@ def _completion(generator: Generator, recipe: InversionConfig) -> tuple[Callable
         completer: Completer, photograph: Photograph, around: Array, z_depth: Array, limits: Array
     ) -> tuple[Completion, Array]:
         told = completion.told_by(completer, photograph, around, config=family)
-        (relief,), told = completion.on_one_surface((surface.told(photograph),), told, around, config=family)
-        agreed = photograph.replace(glance=photograph.glance._replace(relief=relief))
+        photographs, told = completion.agreed((photograph,), told, around, family)
         everyone = jnp.concatenate([photograph.camera[None], around])
-        return told, completion.corrected(z_depth, (agreed,), told, everyone, limits, config=family)
+        return told, completion.corrected(z_depth, photographs, told, everyone, limits, config=family)
 
     return complete, (_encoder().completer, _photograph(generator), *views)
 

@@ -69,42 +69,35 @@ def _nearest(told: list[Completion], inputs: Array, around: Array) -> Completion
     return jax.tree.map(lambda *x: jnp.stack(x)[best, jnp.arange(len(best))], *told)
 
 
-def agreed(draft: Draft, told: Completion, around: Array) -> tuple[tuple[Photograph, ...], Completion]:
+def agreed(
+    photographs: tuple[Photograph, ...], told: Completion, around: Array, config: GeneratorConfig
+) -> tuple[tuple[Photograph, ...], Completion]:
     """Photographs, and what a completer tells of views, on one surface (`fusion`).
 
     Args:
-      draft: has the photographs; the reliefs of those with a glance and a matte move.
+      photographs: the reliefs of those with a glance and a matte move.
       told: of the views.
       around: their cameras [V, 25].
+      config: of the generator.
 
     Returns:
-      The draft's photographs, and what is told, whose maps have the resolution of a glance then.
+      The photographs, and what is told, whose maps have the resolution of a glance then.
     """
-    seen = tuple(map(surface.told, draft.photographs))
-    reliefs, told = on_one_surface(tuple(filter(None, seen)), told, around, config=draft.generator.config)
+    seen = tuple(map(surface.told, photographs))
+    reliefs, told = _on_one_surface(tuple(filter(None, seen)), told, around, config=config)
     moved = iter(reliefs)
     photographs = tuple(
         own if maps is None else own.replace(glance=own.glance._replace(relief=next(moved)))
-        for own, maps in zip(draft.photographs, seen, strict=True)
+        for own, maps in zip(photographs, seen, strict=True)
     )
     return photographs, told
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def on_one_surface(
+def _on_one_surface(
     seen: tuple[tuple[Array, ...], ...], told: Completion, around: Array, *, config: GeneratorConfig
 ) -> tuple[Array, Completion]:
-    """What `agreed` computes.
-
-    Args:
-      seen: of N photographs, each as of `surface.told`.
-      told: of V views.
-      around: their cameras [V, 25].
-      config: of the generator.
-
-    Returns:
-      The photographs' reliefs [N, n, n], and what is told of the views at the same resolution n.
-    """
+    """What `agreed` computes, of N photographs as of `surface.told`: their reliefs [N, n, n], and what is told."""
     side, inputs = len(seen[0][0]), len(seen)
     told = jax.tree.map(lambda x: jax.image.resize(x, (len(x), side, side, *x.shape[3:]), "linear"), told)
     relief, width, matte, views = (jnp.stack(x) for x in zip(*seen, strict=True))

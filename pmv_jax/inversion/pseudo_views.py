@@ -67,7 +67,7 @@ def added(draft: Draft) -> Draft:
     around = view_cameras(draft.photographs[0].camera, draft.config.pseudo_views, draft.generator.config)
     photographs, told = draft.photographs, completion.of_views(draft, around)
     if told is not None:
-        photographs, told = completion.agreed(draft, told, around)
+        photographs, told = completion.agreed(photographs, told, around, draft.generator.config)
     made = make(tuned, untuned, ws, photographs, told, config=draft.config.pseudo_views)
     return draft.replace(photographs=photographs, pseudo_views=made)
 

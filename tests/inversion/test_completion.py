@@ -230,7 +230,7 @@ def test_photographs_and_views_agree_on_one_surface():
     blind = known.photographs[1].replace(glance=None)
     known = known.replace(photographs=(known.photographs[0], blind))
     answer = told(matte=1.0, relief=0.03, width=0.01, count=1, side=16)
-    (first, second), agreed = completion.agreed(known, answer, known.photographs[0].camera[None])
+    (first, second), agreed = completion.agreed(known.photographs, answer, known.photographs[0].camera[None], CONFIG)
     assert agreed.relief.shape == agreed.matte.shape == (1, 32, 32) and agreed.colour.shape == (1, 32, 32, 3)
     for relief in (first.glance.relief, agreed.relief[0]):
         np.testing.assert_allclose(relief, 0.015, atol=1e-3)
