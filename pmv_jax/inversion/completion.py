@@ -253,16 +253,13 @@ def filled(told: Completion, mirror: Array, share: Array, behind: Array) -> Arra
       [V, H, W, 3].
     """
 
-    def resized(x: Array, side: int) -> Array:
-        return jax.image.resize(x, (len(x), side, side, x.shape[-1]), "linear", antialias=True)
-
     coarse, size = told.matte.shape[-1], mirror.shape[1]
-    seen = resized(share * mirror, coarse) / jnp.maximum(resized(share, coarse), 1e-3)
+    seen, _ = _means(mirror, share, coarse)
     off = jnp.mean(jnp.square(seen - told.colour), axis=-1)
     likely = jnp.exp(-0.5 * off / jnp.square(told.colour_width + _LIKENESS))
-    share = share * resized((likely * told.matte)[..., None], size)
-    head = share * mirror + (1 - share) * resized(told.colour, size)
-    matte = resized(told.matte[..., None], size)
+    share = share * _resized((likely * told.matte)[..., None], size)
+    head = share * mirror + (1 - share) * _resized(told.colour, size)
+    matte = _resized(told.matte[..., None], size)
     return matte * head + (1 - matte) * behind
 
 
@@ -282,16 +279,23 @@ def lit(fill: Array, warp: Array, visible: Array, matte: Array) -> Array:
     Returns:
       [V, H, W, 3].
     """
-    coarse = *matte.shape, 3
-    both = jnp.broadcast_to((visible > 0.5)[..., None], fill.shape)
-    share, off = (
-        jax.image.resize(x, coarse, "linear", antialias=True)
-        for x in (both.astype(fill.dtype), jnp.where(both, warp - fill, 0))
-    )
-    off = off / jnp.maximum(share, 1e-3)
+    both = (visible > 0.5).astype(fill.dtype)[..., None]
+    off, share = _means(warp - fill, both, matte.shape[-1])
     alike = jnp.exp(-0.5 * jnp.mean(jnp.square(off / _SAME_THING), axis=-1))
     weight = jnp.where(matte > 0.9, share[..., 0] * alike, 0)[..., None]
     layers = jnp.concatenate([weight * off, weight], axis=-1)
     spread = jax.vmap(jax.vmap(lambda x: masks.blurred(x, _SPREAD), -1, -1))(layers)
     moved = matte[..., None] * spread[..., :3] / (spread[..., 3:] + _FEW)
-    return fill + jax.image.resize(moved, fill.shape, "linear")
+    return fill + _resized(moved, fill.shape[1])
+
+
+def _means(values: Array, share: Array, side: int) -> tuple[Array, Array]:
+    """Means of [V, H, W, C] over larger pixels [V, side, side, C], of what has a share [V, H, W, 1]; and that share of
+    each."""
+    total = _resized(share, side)
+    return _resized(share * values, side) / jnp.maximum(total, 1e-3), total
+
+
+def _resized(x: Array, side: int) -> Array:
+    """[V, h, w, C] as [V, side, side, C]; smaller ones are of means."""
+    return jax.image.resize(x, (len(x), side, side, x.shape[-1]), "linear", antialias=True)
