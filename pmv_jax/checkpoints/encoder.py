@@ -6,7 +6,6 @@ and an Orbax checkpoint. Each belongs to one generator, and its description says
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from pmv_jax.models import completer, encoder
 from pmv_jax.models.completer import Completer
 from pmv_jax.models.encoder import Encoder
 from pmv_jax.models.generator import Generator
+from pmv_jax.traces import Kept
 
 ENCODER, COMPLETER = "encoder", "completer"
 """Their directories in a generator's, and the names of their descriptions."""
@@ -132,7 +132,7 @@ def _load(
     directory: Path,
     kind: type[Settings],
     whose: Callable[[Any], str],
-    initialise: Callable[..., Any],
+    initialise: Kept,
     remedy: str,
 ) -> tuple[Any, Any] | None:
     """Config and weights of what stands in a directory, None for nothing; raises as `load_encoder` does."""
@@ -147,7 +147,7 @@ def _load(
     if description.get("generator") != whose(config):
         raise InputError(f"{directory}: is the {directory.name} of another generator; {remedy}")
     params = load_tree(directory / _VARIABLES)
-    wanted = jax.eval_shape(functools.partial(initialise, config), jax.random.key(0)).params
+    wanted = initialise.shapes(config, jax.random.key(0)).params
     if leaf_shapes(params) != leaf_shapes(wanted):
         raise InputError(f"{directory}: its weights do not fit {path.name}; restore it, or remove {directory}")
     return config, on_device(params)

@@ -125,7 +125,7 @@ def load_config(directory: str | Path) -> GeneratorConfig:
 
 def variable_shapes(config: GeneratorConfig) -> Tree:
     """The variables of the model as `jax.ShapeDtypeStruct`s: {"params": ..., "buffers": ...}."""
-    return jax.eval_shape(lambda key: initialise(config, key).variables, jax.random.key(0))
+    return initialise.shapes(config, jax.random.key(0)).variables
 
 
 def _check_fit(variables: Tree, shapes: Tree, directory: Path) -> None:

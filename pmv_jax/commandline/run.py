@@ -111,13 +111,14 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 
 
 def _enable_compilation_cache() -> None:
-    """Lets JAX keep compiled programs between runs. Must happen before JAX is imported."""
+    """Lets JAX keep compiled programs between runs, and us what was traced. Must happen before JAX is imported."""
     # Small ones too: there are some fifty, and by default those of less than a second are compiled anew each time.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pmv_jax" / "xla"
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return  # no home, or a read-only one: compile every time
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pmv_jax"
+    for variable, folder in ("JAX_COMPILATION_CACHE_DIR", cache / "xla"), ("PMV_JAX_TRACES", cache / "traces"):
+        if variable not in os.environ:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError:
+                continue  # no home, or a read-only one: trace and compile every time
+            os.environ[variable] = str(folder)

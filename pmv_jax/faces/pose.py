@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from pmv_jax import cameras
+from pmv_jax.traces import kept
 
 MEAN_LANDMARKS = np.array(
     [
@@ -103,7 +104,7 @@ def estimate(
     return Pose(np.asarray(camera), yaw, pitch, roll, float(residual), float(oddity))
 
 
-@jax.jit
+@kept
 def _fit(landmarks: Array, pivot: Array, radius: float, focal: float) -> tuple[Array, Array, Array]:
     mean, variation = jnp.asarray(mean_landmarks()), jnp.asarray(_VARIATION * _MILLIMETRE)
 

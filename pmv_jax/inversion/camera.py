@@ -28,6 +28,7 @@ from pmv_jax.inversion.adam_loop import FitState
 from pmv_jax.inversion.stage import Draft, EachPhotograph, Photograph, StageRequest
 from pmv_jax.models.encoder import Glance
 from pmv_jax.models.generator import Generator
+from pmv_jax.traces import kept
 
 # How far cameras are drawn around an estimate, standard deviations: the roll in radians, shifts in picture sizes, and
 # around the camera that landmarks tell yaw and pitch, radians. Landmarks know roll and shift 20 times as well.
@@ -168,7 +169,7 @@ def answer(
     return Estimate(pose, jnp.minimum(width, estimate.pose_width), value[6:], code_width), unlike
 
 
-@functools.partial(jax.jit, static_argnames=("heads", "resolution"))
+@kept(static_argnames=("heads", "resolution"))
 def run(
     state: FitState,
     generator: Generator,

@@ -19,6 +19,7 @@ from pmv_jax.inversion import fusion, masks, outline, surface, visibility
 from pmv_jax.inversion.stage import Draft, Photograph
 from pmv_jax.inversion.view_fitting import Views
 from pmv_jax.models.completer import DEPTH_UNIT, Completer, Completion
+from pmv_jax.traces import kept
 
 _SAME_SURFACE = 0.03  # depth up to which points that fall into a pixel are of one surface, in units of the world
 _SPREAD = 0.56  # width of the Gaussian that carries light and tone beyond a seam, in units of the image's size
@@ -42,7 +43,7 @@ def of_views(draft: Draft, around: Array) -> Completion | None:
     return told[0] if len(told) == 1 else _nearest(told, jnp.stack([x.camera for x in known]), around)
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@kept(static_argnames=("config",))
 def told_by(completer: Completer, photograph: Photograph, around: Array, *, config: GeneratorConfig) -> Completion:
     """What a completer tells of other views.
 
@@ -93,7 +94,7 @@ def agreed(
     return photographs, told
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@kept(static_argnames=("config",))
 def _on_one_surface(
     seen: tuple[tuple[Array, ...], ...], told: Completion, around: Array, *, config: GeneratorConfig
 ) -> tuple[Array, Completion]:
@@ -171,7 +172,7 @@ def _scattered(points: Array, layers: Array, matte: Array, view: Array, pivot: A
     return jnp.concatenate([count > 0, total[:, 1:] / jnp.maximum(count, 1)], axis=-1).reshape(size, size, -1)
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@kept(static_argnames=("config",))
 def corrected(
     z_depth: Array,
     photographs: tuple[Photograph, ...],
@@ -214,7 +215,7 @@ def corrected(
     return jnp.concatenate([jnp.stack(inputs), jax.vmap(one)(z_depth[count:], *maps, everyone[count:])])
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@kept(static_argnames=("config",))
 def held(views: Views, told: Completion, around: Array, limits: Array, *, config: GeneratorConfig) -> Views:
     """Views of which the last V are held to the outline and the surface that a completer tells of them.
 

@@ -21,6 +21,7 @@ from pmv_jax.inversion.stage import Draft, Photograph
 from pmv_jax.models import frames
 from pmv_jax.models.encoder import Glance
 from pmv_jax.models.generator import Generator
+from pmv_jax.traces import kept
 
 _STATISTICS_SAMPLES = 4096
 _GUESSES = 256  # of z, over which the w of a glance is averaged
@@ -36,7 +37,7 @@ class LatentStatistics(NamedTuple):
     std: Array
 
 
-@jax.jit
+@kept
 def statistics(generator: Generator, camera: Array) -> LatentStatistics:
     """Statistics of w over random z, for a camera [25] that conditions the mapping (StyleGAN2 projector)."""
     w = random_codes(generator, camera)

@@ -26,6 +26,7 @@ from pmv_jax.inversion.visibility import Warp
 from pmv_jax.models import frames
 from pmv_jax.models.completer import Completion
 from pmv_jax.models.generator import Generator
+from pmv_jax.traces import kept
 
 _GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
 _EDGE = 0.05  # width by which what was observed grows over depth edges, in units of the image's size
@@ -163,7 +164,7 @@ def make(
     return blended(seen, everyone, rendered, surface, other, limits, told, config=config)
 
 
-@functools.partial(jax.jit, static_argnames=("config",))
+@kept(static_argnames=("config",))
 def blended(
     photographs: tuple[Photograph, ...],
     everyone: Array,

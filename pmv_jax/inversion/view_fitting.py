@@ -27,6 +27,7 @@ from pmv_jax.config import LossConfig
 from pmv_jax.inversion import adam_loop, losses, tuned_weights
 from pmv_jax.inversion.adam_loop import FitState
 from pmv_jax.models.generator import Generator
+from pmv_jax.traces import kept
 
 Tree = Any
 
@@ -169,7 +170,7 @@ def start(code: Array, params: Tree, poses: Array | None = None) -> FitState:
     return adam_loop.start(copies, _adam(None))
 
 
-@functools.partial(jax.jit, static_argnames=("loss_config", "inputs"), donate_argnames=("state",))
+@kept(static_argnames=("loss_config", "inputs"), donate_argnames=("state",))
 def run(
     state: FitState,
     generator: Generator,
@@ -279,8 +280,9 @@ def _view_loss(scene: _Scene, fit: _Fit, view: Views, place: Array) -> tuple[Arr
     """The loss of a view (no leading axes) at a place in a step's order, and what an early stop would watch of it."""
     is_input, own = place < fit.inputs, jnp.minimum(place, fit.inputs - 1)
     posed = poses.to_camera(scene.poses[own], fit.generator.config)
-    camera = jnp.where(is_input & fit.plan.fitted[own], posed, view.cameras)
-    made = tuned_weights.merged(fit.generator, scene.heads).render(scene.planes, scene.ws, camera)
+    moving = is_input & fit.plan.fitted[own]
+    camera = jnp.where(moving, posed, view.cameras)
+    made = tuned_weights.merged(fit.generator, scene.heads).render(scene.planes, scene.ws, camera, still=~moving)
     terms = losses.terms(made["image"], view.images, fit.loss_config, view.weights, fit.network)
     value = terms.total(fit.loss_config)
     if view.distances is not None:

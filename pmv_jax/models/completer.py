@@ -7,7 +7,6 @@ outline, depth and colour. It is as blurred as it is in doubt, and no picture of
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -18,6 +17,7 @@ from jax import Array
 
 from pmv_jax.config.completer import CompleterConfig
 from pmv_jax.models import unet
+from pmv_jax.traces import kept
 
 SEEN_CHANNELS = 14
 DEPTH_UNIT = 0.1
@@ -77,7 +77,7 @@ class Completer:
     config: CompleterConfig = flax.struct.field(pytree_node=False)
     params: Any
 
-    @functools.partial(jax.jit, inline=True)
+    @kept(inline=True)
     def __call__(self, seen: Array) -> Completion:
         """Completes views [V, n, n, SEEN_CHANNELS] at its own resolution n."""
         told = CompleterNetwork(self.config).apply({"params": self.params}, seen)
@@ -90,7 +90,7 @@ class Completer:
         )
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@kept(static_argnames=("config",))
 def initialise(config: CompleterConfig, key: Array) -> Completer:
     """A completer with random weights."""
     views = jnp.zeros((1, config.resolution, config.resolution, SEEN_CHANNELS))

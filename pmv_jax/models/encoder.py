@@ -6,7 +6,6 @@ depth of what it covers. It is where a fit begins, not where it ends.
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -18,6 +17,7 @@ from jax import Array
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.models import unet
 from pmv_jax.models.completer import DEPTH_UNIT, LOG_WIDTHS, Completer
+from pmv_jax.traces import kept
 
 POSE_NUMBERS = 6
 POSE_UNITS = (0.4, 0.2, 0.1, 0.1, 0.1, 0.2)
@@ -102,7 +102,7 @@ class Encoder:
     params: Any
     completer: Completer | None = None
 
-    @functools.partial(jax.jit, inline=True)
+    @kept(inline=True)
     def __call__(self, image: Array) -> Glance:
         """Looks at a picture [H, W, 3] in [-1, 1], of any size."""
         side = self.config.resolution
@@ -137,12 +137,8 @@ def _both_ways(maps: Array) -> Array:
     return jnp.stack([maps[0], maps[1, :, ::-1]])
 
 
+@kept(static_argnames=("config",))
 def initialise(config: EncoderConfig, key: Array) -> Encoder:
     """An encoder with random weights, which sees every picture alike."""
-    return Encoder(config, _random_params(config, key))
-
-
-@functools.partial(jax.jit, static_argnames="config")
-def _random_params(config: EncoderConfig, key: Array) -> dict[str, Any]:
     picture = jnp.zeros((1, config.resolution, config.resolution, 3))
-    return EncoderNetwork(config).init(key, picture)["params"]
+    return Encoder(config, EncoderNetwork(config).init(key, picture)["params"])

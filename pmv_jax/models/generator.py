@@ -15,7 +15,6 @@ function a method is a part of that.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from jax import Array
 
 from pmv_jax import cameras
 from pmv_jax.config import ARCHITECTURES, GeneratorConfig, NoiseMode, resolve
+from pmv_jax.traces import kept
 
 if TYPE_CHECKING:
     from pmv_jax.models.triplane import TriPlaneGenerator
@@ -40,7 +40,7 @@ _BOUNDS_STEP = 2.0**-10  # world units, by which bounds along rays move: far les
 
 def _compiled(*static: str) -> Callable[..., Any]:
     """`jax.jit` of a method with these static arguments."""
-    return functools.partial(jax.jit, static_argnames=static, inline=True)
+    return kept(static_argnames=static, inline=True)
 
 
 @flax.struct.dataclass
@@ -147,6 +147,7 @@ class Generator:
         *,
         resolution: int | None = None,
         samples: int = 1,
+        still: Array | None = None,
     ) -> dict[str, Array]:
         """The finished picture of one head from one camera.
 
@@ -159,6 +160,8 @@ class Generator:
             with. Super-resolution scales another one to what it was trained with.
           samples: factor on the numbers of samples along each ray. Fine structure that falls between two samples in
             one frame and not in the next flickers; twice the samples is the known cure.
+          still: bool [], whether nobody asks for the gradient by the camera; a processor saves a quarter of a gradient
+            then, and that part is zero.
 
         Returns:
           image [H, W, 3] in about [-1, 1], not clipped; image_raw [n, n, 3] before super-resolution, for looking at and
@@ -172,7 +175,8 @@ class Generator:
         chex.assert_rank(planes, 4)
         size = resolution or self.config.rendering.neural_resolution
         sampled = self._with_samples(samples)
-        return jax.tree.map(lambda x: x[0], sampled._render(planes[None], ws[None], camera[None], size, key))
+        still = None if still is None else still[None]
+        return jax.tree.map(lambda x: x[0], sampled._render(planes[None], ws[None], camera[None], size, key, still))
 
     @_compiled("size")
     def march(self, planes: Array, camera: Array, size: int) -> tuple[Array, Array]:
@@ -235,19 +239,23 @@ class Generator:
         rendering = dataclasses.replace(rendering, coarse_samples=coarse, fine_samples=fine)
         return self.replace(config=dataclasses.replace(self.config, rendering=rendering))
 
-    def _render(self, planes: Array, ws: Array, camera: Array, size: int, key: Array | None) -> dict[str, Array]:
+    def _render(
+        self, planes: Array, ws: Array, camera: Array, size: int, key: Array | None, still: Array | None = None
+    ) -> dict[str, Array]:
         """`render` of a batch: planes [B, 3, H, W, C], ws [B, num_ws, w_dim], camera [B, 25]."""
         superresolution = self.config.superresolution
         if size > superresolution.input_resolution and not superresolution.resize_larger:
             raise ValueError(f"super-resolution takes {superresolution.input_resolution} rays a side, not {size}")
-        features, distance = self._march(planes, camera, size, key)
+        features, distance = self._march(planes, camera, size, key, still)
         image, raw = self._apply(lambda model, *args: model.superresolution(*args), features, ws)
         return {"image": image, "image_raw": raw, "ray_distance": distance}
 
-    def _march(self, planes: Array, camera: Array, size: int, key: Array | None) -> tuple[Array, Array]:
+    def _march(
+        self, planes: Array, camera: Array, size: int, key: Array | None, still: Array | None = None
+    ) -> tuple[Array, Array]:
         """`march` of a batch: planes [B, 3, H, W, C], camera [B, 25]."""
         origins, directions, start = self._rays(camera, size)
-        features, distance = self._apply("render_rays", planes, origins, directions, key)
+        features, distance = self._apply("render_rays", planes, origins, directions, key, still)
         batch = planes.shape[0]
         return features.reshape(batch, size, size, -1), distance.reshape(batch, size, size) + start[..., None, None]
 
@@ -277,13 +285,8 @@ def network(config: GeneratorConfig) -> TriPlaneGenerator:
     return resolve(ARCHITECTURES[config.architecture])(config)
 
 
+@kept(static_argnames=("config",))
 def initialise(config: GeneratorConfig, key: Array) -> Generator:
     """A generator with random weights."""
-    return Generator(config, _random_variables(config, key))
-
-
-@functools.partial(jax.jit, static_argnames="config")
-def _random_variables(config: GeneratorConfig, key: Array) -> Tree:
-    """Compiled once for each config; nothing but the weights is computed then."""
     z, camera = jnp.zeros((1, config.z_dim)), jnp.zeros((1, 25)).at[:, [0, 5, 10, 15, 16, 20, 24]].set(1.0)
-    return dict(network(config).init(key, z, camera))
+    return Generator(config, dict(network(config).init(key, z, camera)))

@@ -80,7 +80,7 @@ class TriPlaneGenerator(nn.Module):
         return densities, colours
 
     def render_rays(
-        self, planes: Array, origins: Array, directions: Array, key: Array | None = None
+        self, planes: Array, origins: Array, directions: Array, key: Array | None = None, still: Array | None = None
     ) -> tuple[Array, Array]:
         """Volume rendering of rays.
 
@@ -88,6 +88,7 @@ class TriPlaneGenerator(nn.Module):
           planes: [B, 3, H, W, C].
           origins, directions: [B, R, 3], directions of unit length.
           key: PRNG key of the samples along rays; None takes the deterministic ones.
+          still: bool [B], whether nobody asks for the gradient by rays: a processor saves its time, and it is zero.
 
         Returns:
           features [B, R, F] in [-1, 1], of which the first three are colour, and ray_distance [B, R].
@@ -98,7 +99,7 @@ class TriPlaneGenerator(nn.Module):
             origins, directions, key = rays
             return volume.render_rays(field, origins, directions, self.config.rendering, key, at_once)
 
-        return self._in_fields(one, planes, origins, directions, keys)
+        return self._in_fields(one, planes, origins, directions, keys, still=still)
 
     def median_distance(self, planes: Array, origins: Array, directions: Array) -> Array:
         """Where rays meet the surface (`compositing.median_distance`): planes [B, 3, H, W, C], origins, unit directions
@@ -120,18 +121,23 @@ class TriPlaneGenerator(nn.Module):
         colours, _ = self.decoder(jnp.zeros((planes.shape[0], size, size, planes.shape[-1])))
         return self.superresolve(colours, ws)
 
-    def _in_fields(self, work: Callable[..., Any], planes: Array, *args: Any) -> Any:
+    def _in_fields(self, work: Callable[..., Any], planes: Array, *args: Any, still: Array | None = None) -> Any:
         """`work(field, samples at once, *args)` for one image after the other, in the way that suits the device."""
         cfg = self.config.rendering
         size, dtype = planes.shape[2:4], jnp.dtype(self.config.compute_dtype)
         self.decoder(jnp.zeros((1, planes.shape[-1])))  # creates its parameters outside of JAX transformations
         decode = _pure(self.decoder)
 
-        def on_processor(planes: Array, *args: Any) -> Any:
-            sample = functools.partial(triplanes.sample, planes, axes=cfg.plane_axes, box_size=cfg.box_size)
-            return work(lambda points: decode(sample(points=points)), volume.SAMPLES_AT_ONCE, *args)
+        def on_processor(planes: Array, still: Array | None, *args: Any) -> Any:
+            def field(points: Array) -> tuple[Array, Array]:
+                # In one axis: of two, the gradient of the decoder's weights takes XLA twice the time.
+                flat = points.reshape(-1, 3)
+                colours, densities = decode(triplanes.sample(planes, flat, cfg.plane_axes, cfg.box_size, still))
+                return colours.reshape(*points.shape[:-1], -1), densities.reshape(points.shape[:-1])
 
-        def on_accelerator(planes: Array, *args: Any) -> Any:
+            return work(field, volume.SAMPLES_AT_ONCE, *args)
+
+        def on_accelerator(planes: Array, still: Array | None, *args: Any) -> Any:
             table = triplanes.packed(planes)
             sample = functools.partial(triplanes.sample_packed, axes=cfg.plane_axes, box_size=cfg.box_size, dtype=dtype)
             features = lambda points: checkpoint_name(sample(table, size, points), volume.FEATURES)  # noqa: E731
@@ -140,7 +146,7 @@ class TriPlaneGenerator(nn.Module):
         def one(group: Any) -> Any:
             return lax.platform_dependent(*group, cpu=on_processor, default=on_accelerator)
 
-        return lax.map(one, (planes, *args))
+        return lax.map(one, (planes, still, *args))
 
 
 def _pure(module: nn.Module):

@@ -25,25 +25,27 @@ AXES: dict[str, tuple[tuple[int, int], ...]] = {
 }
 
 
-def sample(planes: Array, points: Array, axes: PlaneAxes, box_size: float) -> Array:
+def sample(planes: Array, points: Array, axes: PlaneAxes, box_size: float, still: Array | None = None) -> Array:
     """Mean over the three planes of bilinearly interpolated features (EG3D `sample_from_planes` and decoder's mean).
 
     Args:
       planes: [3, H, W, C]; they span the cube of side `box_size` around the origin, pixel centres at (i + 0.5) / N of
         it. Outside is zero, with a bilinear fade over half a pixel as in torch's `grid_sample(padding_mode='zeros')`.
       points: [..., 3] in world coordinates.
+      still: bool [], whether nobody asks for the gradient by the points: then it is zero, and no time goes into it.
 
     Returns:
       [..., C].
     """
     flat = points.reshape(-1, 3) / box_size + 0.5
-    features = _sample(planes, jnp.stack([flat[:, list(pair)] for pair in AXES[axes]]))
+    features = _sample(planes, jnp.stack([flat[:, list(pair)] for pair in AXES[axes]]), still)
     return features.reshape(*points.shape[:-1], planes.shape[-1])
 
 
 @jax.custom_vjp
-def _sample(planes: Array, positions: Array) -> Array:
-    """planes [3, H, W, C] at positions [3, N, 2] (x, y; (0, 1) inside) -> the mean over planes [N, C].
+def _sample(planes: Array, positions: Array, still: Array | None) -> Array:
+    """planes [3, H, W, C] at positions [3, N, 2] (x, y; (0, 1) inside) -> the mean over planes [N, C]; `still` as of
+    `sample`.
 
     The gradient goes plane by plane, in a loop: what JAX derives holds the gradients at all corners of all planes at
     once, twelve times the size of the result.
@@ -51,11 +53,12 @@ def _sample(planes: Array, positions: Array) -> Array:
     return sum(_bilinear(plane, position) for plane, position in zip(planes, positions, strict=True)) / 3
 
 
-def _sample_forward(planes: Array, positions: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _sample(planes, positions), (planes, positions)
+def _sample_forward(planes: Array, positions: Array, still: Array | None) -> tuple[Array, tuple[Array | None, ...]]:
+    return _sample(planes, positions, still), (planes, positions, still)
 
 
-def _sample_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _sample_backward(residuals: tuple[Array | None, ...], g: Array) -> tuple[Array | np.ndarray | None, ...]:
+    *pairs, still = residuals
     g = g / 3
 
     def one(pair: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -65,9 +68,14 @@ def _sample_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, A
         for index, weight in _corners(position, height, width):
             total = total.at[index].add(weight[:, None] * g, mode="promise_in_bounds")
         total = total.reshape(height + 3, width + 3, channels)[1 : height + 1, 1 : width + 1]
-        return total, jax.vjp(functools.partial(_bilinear, plane), position)[1](g)[0]
+        if still is None:
+            return total, to_position(plane, position)
+        return total, lax.cond(still, lambda _, position: jnp.zeros_like(position), to_position, plane, position)
 
-    return lax.map(one, residuals)
+    def to_position(plane: Array, position: Array) -> Array:
+        return jax.vjp(functools.partial(_bilinear, plane), position)[1](g)[0]
+
+    return *lax.map(one, tuple(pairs)), None if still is None else np.zeros((), jax.dtypes.float0)
 
 
 _sample.defvjp(_sample_forward, _sample_backward)
