@@ -122,9 +122,9 @@ class Kept:
 
     def _load(self, call: _Call) -> _Program | None:
         name = _name(f"{self.__module__}.{self.__qualname__}", call)
-        path = None if name is None else Path(os.environ[DIRECTORY], name)
-        if path is None:
+        if name is None:
             return None
+        path = Path(os.environ[DIRECTORY], name)
         found = _read(path)
         if found is None:
             found = self._traced(call)
@@ -181,12 +181,13 @@ def _on_one_device(leaves: list[Any]) -> bool:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return False
     devices = {device for leaf in leaves if isinstance(leaf, Array) for device in leaf.sharding.device_set}
-    return len(devices) < 2 and all(device.platform == _platform() for device in devices)
+    return len(devices) < 2 and {device.platform for device in devices} <= {_platform()}
 
 
 def _platform() -> str:
-    device = jax.config.jax_default_device
-    return jax.default_backend() if device is None else device.platform
+    """Of the device that numbers go to."""
+    (device,) = jax.device_put(0).devices()
+    return device.platform
 
 
 def _settings() -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ def pytest_configure(config):
     if hasattr(config, "cache"):  # unless pytest is told to keep none
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("compiled")))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    os.environ["PMV_JAX_TRACES"] = ""  # tests replace parts of functions, which no trace of before would know
     if config.option.markexpr == "not slow" and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
         if takes_xla_flag(SIMPLER_CODE):

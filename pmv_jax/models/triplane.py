@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,9 @@ from pmv_jax.models.stylegan2 import FullyConnected, MappingNetwork, SynthesisNe
 from pmv_jax.models.superresolution import Superresolution
 from pmv_jax.rendering import triplanes, volume
 
-_SAMPLES_AT_ONCE = 2**19  # on an accelerator; the gradient of one needs about a kilobyte
+# Samples of a group of rays. On an accelerator: the gradient of one needs about a kilobyte. On a processor, for each
+# place of a plane: the gradient of a group goes over all places, and what more samples need has left the cache by then.
+_SAMPLES_AT_ONCE, _SAMPLES_A_PLACE = 2**19, 4
 
 
 class Decoder(nn.Module):
@@ -135,7 +138,7 @@ class TriPlaneGenerator(nn.Module):
                 colours, densities = decode(triplanes.sample(planes, flat, cfg.plane_axes, cfg.box_size, still))
                 return colours.reshape(*points.shape[:-1], -1), densities.reshape(points.shape[:-1])
 
-            return work(field, volume.SAMPLES_AT_ONCE, *args)
+            return work(field, _SAMPLES_A_PLACE * math.prod(size), *args)
 
         def on_accelerator(planes: Array, still: Array | None, *args: Any) -> Any:
             table = triplanes.packed(planes)

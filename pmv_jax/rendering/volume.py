@@ -19,7 +19,7 @@ from pmv_jax.config import RenderingConfig
 from pmv_jax.rendering import compositing, sampling
 
 FEATURES = "features"
-SAMPLES_AT_ONCE = 2**18  # of a group, on a processor: they fit its cache
+_SAMPLES_AT_ONCE = 2**18
 Field = Callable[[Array], tuple[Array, Array]]  # points [..., 3] -> colours [..., F] in [0, 1], raw densities [...]
 
 
@@ -29,7 +29,7 @@ def render_rays(
     directions: Array,
     config: RenderingConfig,
     key: Array | None = None,
-    at_once: int = SAMPLES_AT_ONCE,
+    at_once: int = _SAMPLES_AT_ONCE,
 ) -> tuple[Array, Array]:
     """Renders the rays of one image.
 
@@ -55,7 +55,7 @@ def render_rays(
 
 
 def median_distance(
-    field: Field, origins: Array, directions: Array, config: RenderingConfig, at_once: int = SAMPLES_AT_ONCE
+    field: Field, origins: Array, directions: Array, config: RenderingConfig, at_once: int = _SAMPLES_AT_ONCE
 ) -> Array:
     """Where rays meet the surface [R], see `compositing.median_distance`; arguments as of `render_rays`."""
 

@@ -162,7 +162,8 @@ LEAST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def start(folder: Path, body: str, *arguments: str, **own: str) -> subprocess.Popen:
-    inherited = {name: value for name, value in os.environ.items() if name not in ("JAX_COMPILATION_CACHE_DIR", LEAST)}
+    own_caches = "JAX_COMPILATION_CACHE_DIR", "PMV_JAX_TRACES", LEAST
+    inherited = {name: value for name, value in os.environ.items() if name not in own_caches}
     environment = {**inherited, "PYTHONPATH": str(ROOT), "HOME": str(folder), **own}
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(body=body), *arguments],
@@ -173,6 +174,12 @@ def start(folder: Path, body: str, *arguments: str, **own: str) -> subprocess.Po
 def test_the_compilation_cache_is_set(tmp_path):
     process = start(tmp_path, SHOW_CACHE, XDG_CACHE_HOME=str(tmp_path))
     assert process.communicate(timeout=60) == (f"{tmp_path}/pmv_jax/xla\n", "")
+
+
+def test_traces_are_kept_beside_it(tmp_path):
+    show = "import os; from pmv_jax import traces; print(os.environ[traces.DIRECTORY])"
+    process = start(tmp_path, show, XDG_CACHE_HOME=str(tmp_path))
+    assert process.communicate(timeout=60) == (f"{tmp_path}/pmv_jax/traces\n", "")
 
 
 @pytest.mark.parametrize(("own", "least"), [({}, "0.0\n"), ({LEAST: "3"}, "3.0\n")])

@@ -118,9 +118,9 @@ def test_a_batch_of_images_equals_one_by_one():
 def test_stages_of_any_length_share_one_program():
     code, views = a_code(), four_views()
     fit(code, views, 1)
-    programs = view_fitting.run._cache_size()
+    programs = view_fitting.run.jitted._cache_size()
     fit(code, views, 2, plan=view_fitting.plan(500, code_rate=np.linspace(0, 1, 500), noise=0.1))
-    assert view_fitting.run._cache_size() == programs
+    assert view_fitting.run.jitted._cache_size() == programs
 
 
 def test_the_pull_on_depth_holds_the_geometry():

@@ -124,6 +124,21 @@ def test_gradients_reach_the_camera_and_are_finite(small):
         assert np.abs(gradient).max() > 0
 
 
+def test_the_gradient_of_a_still_camera_alone_is_left_out(small):
+    def gradients(still):
+        def brightness(params, planes, camera):
+            return small.generator.with_params(params).render(planes, small.ws, camera, still=still)["image"].mean()
+
+        return jax.grad(brightness, (0, 1, 2))(small.generator.params, small.planes, jnp.asarray(FRONT))
+
+    *wanted, by_camera = jax.jit(gradients)(None)
+    for still in (False, True):
+        *others, camera = jax.jit(gradients)(jnp.asarray(still))
+        chex.assert_trees_all_close(others, wanted, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(camera, np.zeros(25) if still else by_camera, rtol=1e-4, atol=1e-7)
+    assert np.abs(by_camera).max() > 1e-5
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Sizes and samples
 # ---------------------------------------------------------------------------------------------------------------------
