@@ -83,13 +83,16 @@ class ViewFit:
     views: Callable[[Draft], view_fitting.Views] = inputs_alone
     fits_poses: bool = False
 
+    def left_out(self, recipe: InversionConfig) -> bool:
+        """Whether a recipe gives it no steps."""
+        return not self.settings(recipe).steps
+
     def run(self, draft: Draft) -> Coroutine[StageRequest, Tree, Draft]:
         """See `stage.Stage.run`."""
-        settings = self.settings(draft.config)
-        if not settings.steps:
+        if self.left_out(draft.config):
             return draft
         draft = self.prepare(draft)
-        return self.hand_on(draft, (yield self._request(draft, settings)))
+        return self.hand_on(draft, (yield self._request(draft, self.settings(draft.config))))
 
     def _request(self, draft: Draft, settings: Settings) -> StageRequest:
         known = [photograph.pose for photograph in draft.photographs]

@@ -170,6 +170,7 @@ def _inversion(draft: Draft) -> Inversion:
 
 
 def _course(draft: Draft, method: Sequence[Stage], look: Look | None = None) -> Coroutine[StageRequest, Tree, Draft]:
+    method = [stage for stage in method if not (isinstance(stage, ViewFit) and stage.left_out(draft.config))]
     for stage in method:
         before, draft = draft, (yield from stage.run(draft))
         changed = draft.code is not before.code or draft.params is not before.params
