@@ -94,9 +94,7 @@ class Kept:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call = self._call(args, kwargs)
         program = None if call is None else self._program(call)
-        if program is None:
-            return self.jitted(*args, **kwargs)
-        return jax.tree.unflatten(program.structure, program.function(call.donated, call.others))
+        return self.jitted(*args, **kwargs) if program is None else program(call)
 
     def shapes(self, *args: Any, **kwargs: Any) -> Tree:
         """What a call would return, as `jax.ShapeDtypeStruct`s; arguments as of the call."""
@@ -112,22 +110,24 @@ class Kept:
         static = {name: arguments.pop(name) for name in self._static if name in arguments}
         donated = {name: arguments.pop(name) for name in self._donated if name in arguments}
         parts = [jax.tree.flatten(part) for part in (donated, arguments)]
-        call = _Call(static, *(leaves for leaves, _ in parts), tuple(structure for _, structure in parts))
-        return call if _on_one_device(call.donated + call.others) and not _foreign() else None
+        (donated, _), (others, _) = parts
+        device = None if _foreign() else _device_of(donated + others)
+        return None if device is None else _Call(static, donated, others, tuple(part for _, part in parts), device)
 
     def _program(self, call: _Call) -> _Program | None:
-        if call.key not in self._programs:
-            self._programs[call.key] = self._load(call)
-        return self._programs[call.key]
+        place = call.key, call.device
+        if place not in self._programs:
+            self._programs[place] = self._load(call)
+        return self._programs[place]
 
-    def _load(self, call: _Call) -> _Program | None:
-        name = _name(f"{self.__module__}.{self.__qualname__}", call)
+    def _load(self, given: _Call) -> _Program | None:
+        name = _name(f"{self.__module__}.{self.__qualname__}", given)
         if name is None:
             return None
         path = Path(os.environ[DIRECTORY], name)
         found = _read(path)
         if found is None:
-            found = self._traced(call)
+            found = self._traced(given)
             _write(path, found)
         exported, structure = export.deserialize(bytearray(found[0])), found[1]
         shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in exported.out_avals]
@@ -149,49 +149,48 @@ class Kept:
             leaves, structure = jax.tree.flatten(self.jitted(**arguments, **call.static))
             return leaves
 
-        exported = export.export(jax.jit(flat), platforms=[_platform()])(call.donated, call.others)
+        exported = export.export(jax.jit(flat), platforms=[call.device.platform])(call.donated, call.others)
         return bytes(exported.serialize()), structure
 
 
 class _Call(NamedTuple):
-    """Arguments by name, static ones and others, as leaves and structures of what is donated and what is not."""
+    """Arguments by name, static ones and others, as leaves and structures of what is donated and what is not; and the
+    device that they are on."""
 
     static: dict[str, Any]
     donated: list[Any]
     others: list[Any]
     structures: tuple[Any, ...]
+    device: jax.Device
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What the trace depends on."""
         types = tuple(jax.typeof(leaf) for leaf in self.donated + self.others)
-        return tuple(self.static.items()), self.structures, types, _platform(), _settings()
+        settings = tuple(getattr(jax.config, name) for name in _SETTINGS)
+        return tuple(self.static.items()), self.structures, types, settings, self.device.platform
 
 
-class _Program(NamedTuple):
-    """A trace that was read: a function of leaves to leaves, their structure, and the shapes of what it returns."""
+class _Program:
+    """A trace that was read, compiled when it is first called; `shapes` of what it returns, and their structure."""
 
-    function: Callable[..., list[Array]]
-    structure: Any
-    shapes: Tree
+    def __init__(self, function: Callable[..., list[Array]], structure: Any, shapes: Tree) -> None:
+        self._function, self._structure, self.shapes = function, structure, shapes
+        self._compiled: Callable[..., list[Array]] | None = None
+
+    def __call__(self, call: _Call) -> Tree:
+        # Once: `jax.jit` would compile it again where arrays were put on the same device by name.
+        self._compiled = self._compiled or self._function.lower(call.donated, call.others).compile()
+        return jax.tree.unflatten(self._structure, self._compiled(call.donated, call.others))
 
 
-def _on_one_device(leaves: list[Any]) -> bool:
-    """Whether leaves are numbers, and arrays of one device of the default platform."""
+def _device_of(leaves: list[Any]) -> jax.Device | None:
+    """The one device of arrays, or that which numbers go to, where all are numbers; None for several or in a trace."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-        return False
+        return None
     devices = {device for leaf in leaves if isinstance(leaf, Array) for device in leaf.sharding.device_set}
-    return len(devices) < 2 and {device.platform for device in devices} <= {_platform()}
-
-
-def _platform() -> str:
-    """Of the device that numbers go to."""
-    (device,) = jax.device_put(0).devices()
-    return device.platform
-
-
-def _settings() -> tuple[Any, ...]:
-    return tuple(getattr(jax.config, name) for name in _SETTINGS)
+    devices = devices or jax.device_put(0).devices()
+    return devices.pop() if len(devices) == 1 else None
 
 
 def _foreign() -> bool:
