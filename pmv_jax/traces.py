@@ -19,8 +19,8 @@ import importlib.metadata
 import inspect
 import os
 import pickle
-import tempfile
 import types
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -186,10 +186,11 @@ class _Program:
 
 def _device_of(leaves: list[Any]) -> jax.Device | None:
     """The one device of arrays, or that which numbers go to, where all are numbers; None for several or in a trace."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    number = jax.device_put(0)  # traced where everything is, as within `jax.eval_shape`, whatever the leaves are
+    if any(isinstance(x, jax.core.Tracer) for x in (number, *leaves)):
         return None
     devices = {device for leaf in leaves if isinstance(leaf, Array) for device in leaf.sharding.device_set}
-    devices = devices or jax.device_put(0).devices()
+    devices = devices or number.devices()
     return devices.pop() if len(devices) == 1 else None
 
 
@@ -227,8 +228,11 @@ def _read(path: Path) -> tuple[bytes, Any] | None:
 def _write(path: Path, trace: tuple[bytes, Any]) -> None:
     """Writes a trace, complete or not at all; where that cannot be, later processes trace anew."""
     content = pickle.dumps(trace)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # other processes may write the same
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(hashlib.sha256(content).digest() + content)
-        os.replace(file.name, path)
+        try:
+            partial.write_bytes(hashlib.sha256(content).digest() + content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)

@@ -123,6 +123,22 @@ def test_within_other_traces_it_is_a_part_of_them(directory):
     assert not directory.exists()
 
 
+def test_a_shape_that_is_asked_for_computes_nothing(directory):
+    function, given = Counted().process(), arguments()
+    shapes = jax.eval_shape(lambda: function(*given))
+    assert shapes["y"].shape == () and not directory.exists() and not given[0].values.is_deleted()
+
+
+def test_a_full_disk_leaves_nothing_behind(directory, monkeypatch):
+    def full(path, content):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    assert Counted().process()(*arguments())["y"] == 4
+    assert not kept_files(directory)
+
+
 def test_with_a_loss_of_somebody_else_nothing_is_kept(directory, monkeypatch):
     monkeypatch.setitem(PERCEPTUAL_TERMS, "theirs", "their_losses:TERM")
     Counted().process()(*arguments())

@@ -92,9 +92,10 @@ class ViewFit:
         if self.left_out(draft.config):
             return draft
         draft = self.prepare(draft)
-        return self.hand_on(draft, (yield self._request(draft, self.settings(draft.config))))
+        return self.hand_on(draft, (yield self._request(draft)))
 
-    def _request(self, draft: Draft, settings: Settings) -> StageRequest:
+    def _request(self, draft: Draft) -> StageRequest:
+        settings = self.settings(draft.config)
         known = [photograph.pose for photograph in draft.photographs]
         poses = np.stack([np.zeros(5, np.float32) if pose is None else np.asarray(pose) for pose in known])
         fitted = np.array([self.fits_poses and pose is not None for pose in known])
