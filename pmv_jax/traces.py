@@ -20,7 +20,6 @@ import inspect
 import os
 import pickle
 import types
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +28,7 @@ import jax
 from jax import Array, export
 
 from pmv_jax.config import ARCHITECTURES, PERCEPTUAL_TERMS
+from pmv_jax.whole_files import appearing
 
 Tree = Any
 
@@ -228,11 +228,7 @@ def _read(path: Path) -> tuple[bytes, Any] | None:
 def _write(path: Path, trace: tuple[bytes, Any]) -> None:
     """Writes a trace, complete or not at all; where that cannot be, later processes trace anew."""
     content = pickle.dumps(trace)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # other processes may write the same
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with appearing(path) as partial:
             partial.write_bytes(hashlib.sha256(content).digest() + content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)

@@ -364,6 +364,8 @@ def _steps(config: InversionConfig, target: person.Person, has_encoder: bool) ->
     """How many steps an image takes at most."""
     searched = 0
     for photograph in target.photographs:
-        begun = has_encoder or photograph.guess is not None
-        searched += 0 if photograph.camera is not None else (not begun) + config.camera.refine_steps
+        seen = has_encoder and photograph.matte is not None
+        if photograph.camera is None and not seen:
+            begun = has_encoder or photograph.guess is not None
+            searched += (not begun) + config.camera.refine_steps
     return searched + config.latent.steps + config.tuning.steps + config.joint.steps

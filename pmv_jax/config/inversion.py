@@ -94,7 +94,7 @@ class PseudoViewConfig(Settings, group="pseudo_views"):
     # Share of the depth by which a point may miss the surface that the input shows.
     depth_tolerance: float = setting(0.01, low=1e-6, high=1)
     # Tangent of the angle to the line of sight past which the input's surface is not copied.
-    steepest: float = setting(10.0, low=1e-3)
+    steepest: float = setting(2.5, low=1e-3)
     erode: float = setting(0.01, low=0, high=0.5)  # width taken off the mask, in units of the image size
     blur: float = setting(0.02, low=0, high=0.5)  # width of the Gaussian (six sigma) that softens its edge
     # Who fills in what the input does not show: the tuned generator; both, the untuned one where nothing was observed

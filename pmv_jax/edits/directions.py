@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pmv_jax.errors import InputError, suggestion
+from pmv_jax.whole_files import appearing
 
 FORMAT = 1
 DEFAULT_FILE = "directions.json"  # beside a generator's weights
@@ -162,11 +163,10 @@ def save_directions(
     lines = ",\n".join("  " + json.dumps(d) for d in described)  # one line for each: diffs show which one changed
     text = json.dumps(head, indent=1)[:-2] + ',\n "directions": [\n' + lines + "\n ]\n}\n"
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.rename(path)
+        with appearing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out {path}: cannot be written ({error.strerror}); choose another place") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import subprocess
 import warnings
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 from PIL import Image
+
+from pmv_jax.whole_files import appearing
 
 SUFFIXES = (".mp4", ".webp", ".gif", "")  # the last: a folder of PNGs
 GIF_LARGEST_FPS = 50  # players slow down what is shown for less than 0.02 s
@@ -38,8 +39,7 @@ def write_video(path: str | Path, frames: Sequence[np.ndarray], fps: float) -> P
     if path.suffix == ".mp4" and ffmpeg is None:
         path = path.with_suffix(".webp")
         warnings.warn(f"no ffmpeg for this platform; writing {path.name} instead of an MP4", stacklevel=2)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
+    with appearing(path) as partial:
         if path.suffix == ".mp4":
             _write_mp4(partial, path, frames, fps, ffmpeg)
         elif path.suffix:
@@ -48,13 +48,6 @@ def write_video(path: str | Path, frames: Sequence[np.ndarray], fps: float) -> P
             partial.mkdir(parents=True)
             for index, frame in enumerate(frames):
                 Image.fromarray(frame).save(partial / f"{index:04}.png")
-        if path.is_dir():
-            shutil.rmtree(path)
-        partial.replace(path)
-    finally:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        partial.unlink(missing_ok=True)
     return path
 
 

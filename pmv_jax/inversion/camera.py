@@ -255,7 +255,8 @@ class Search(EachPhotograph):
 
 @dataclasses.dataclass(frozen=True)
 class Refinement(EachPhotograph):
-    """Rounds around what is known of a camera: a row of the method. The head is placed before the cameras then."""
+    """Rounds around what is known of a camera, where no encoder has seen more than they would: a row of the method. The
+    head is placed before the cameras then."""
 
     name: str = "camera_refinement"
 
@@ -270,7 +271,7 @@ class Refinement(EachPhotograph):
         if photograph.camera is not None:
             return photograph
         config, found = draft.config.camera, photograph.estimate
-        if config.refine_steps:
+        if config.refine_steps and not photograph.has_surface:
             found = yield _request(name, config, photograph, config.refine_steps, config.refine_heads, found)
         pose = found.pose if draft.config.latent.camera_rate else None
         return photograph.replace(camera=to_camera(found.pose, draft.generator.config), pose=pose)

@@ -34,7 +34,7 @@ def of_views(draft: Draft, around: Array) -> Completion | None:
     Returns:
       None without a completer, a photograph with a matte, or a recipe that wants it (`pseudo_views.fill`).
     """
-    known = [x for x in draft.photographs if x.glance is not None and x.matte is not None]
+    known = [x for x in draft.photographs if x.has_surface]
     if draft.encoder is None or draft.encoder.completer is None or not known:
         return None
     if draft.config.pseudo_views.fill != "completed":
@@ -208,7 +208,7 @@ def corrected(
     count = len(photographs)
     inputs = list(z_depth[:count])
     for i, each in enumerate(photographs):
-        if all(x is not None for x in (each.glance, each.matte, each.head_limit)):
+        if each.has_surface and each.head_limit is not None:
             maps = each.glance.relief, each.glance.relief_width, each.matte * each.weights, each.head_limit
             inputs[i] = one(inputs[i], *maps, everyone[i])
     maps = told.relief, told.relief_width, told.matte, limits

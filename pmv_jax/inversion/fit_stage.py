@@ -14,7 +14,7 @@ from jax import Array
 from pmv_jax.config import InversionConfig, LossConfig, Settings
 from pmv_jax.inversion import losses, outline, surface, view_fitting
 from pmv_jax.inversion.adam_loop import FitState
-from pmv_jax.inversion.stage import Draft, StageRequest
+from pmv_jax.inversion.stage import Draft, Stage, StageRequest
 from pmv_jax.models.generator import Generator
 
 Tree = Any
@@ -59,7 +59,7 @@ def inputs_alone(draft: Draft) -> view_fitting.Views:
 
 
 @dataclasses.dataclass(frozen=True)
-class ViewFit:
+class ViewFit(Stage):
     """A stage that fits code, weights or both to views: a row of the method.
 
     Attributes:
@@ -84,13 +84,11 @@ class ViewFit:
     fits_poses: bool = False
 
     def left_out(self, recipe: InversionConfig) -> bool:
-        """Whether a recipe gives it no steps."""
+        """Whether a recipe gives it no steps, see `stage.Stage.left_out`."""
         return not self.settings(recipe).steps
 
     def run(self, draft: Draft) -> Coroutine[StageRequest, Tree, Draft]:
         """See `stage.Stage.run`."""
-        if self.left_out(draft.config):
-            return draft
         draft = self.prepare(draft)
         return self.hand_on(draft, (yield self._request(draft)))
 

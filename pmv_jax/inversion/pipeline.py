@@ -20,7 +20,7 @@ from jax import Array
 from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
 from pmv_jax.inversion import camera as camera_search
-from pmv_jax.inversion import latent, losses, outline, pseudo_views, tuned_weights, tuning, view_fitting
+from pmv_jax.inversion import latent, losses, outline, pseudo_views, symmetry, tuned_weights, tuning, view_fitting
 from pmv_jax.inversion.fit_stage import ViewFit
 from pmv_jax.inversion.image_run import ImageRun, Progress, StageRecord
 from pmv_jax.inversion.result import Inversion
@@ -31,9 +31,11 @@ from pmv_jax.models.generator import Generator
 Tree = Any
 Look = Callable[[Inversion], None]
 
+_CAMERA_STAGES = camera_search.Search("camera"), camera_search.Refinement("camera_refinement")
+_SYMMETRY = symmetry.Symmetry("symmetry")
+
 METHOD: tuple[Stage, ...] = (
-    camera_search.Search("camera"),
-    camera_search.Refinement("camera_refinement"),
+    *_CAMERA_STAGES,
     outline.FindBackdrop("backdrop"),
     ViewFit(
         "latent",
@@ -42,6 +44,7 @@ METHOD: tuple[Stage, ...] = (
         fits_poses=True,
         hand_on=latent.hand_on,
     ),
+    _SYMMETRY,
     ViewFit(
         "tuning",
         settings=lambda recipe: recipe.tuning,
@@ -59,8 +62,6 @@ METHOD: tuple[Stage, ...] = (
     ),
 )
 """The stages in their order. A stage's random key follows from the seed and its name, whatever stands beside it."""
-
-_CAMERA_STAGES = METHOD[:2]
 
 
 def invert(
@@ -127,12 +128,13 @@ def search_camera(
     config: InversionConfig | None = None,
     guess: np.ndarray | Array | None = None,
     weights: np.ndarray | Array | None = None,
+    matte: np.ndarray | Array | None = None,
     encoder: Encoder | None = None,
 ) -> np.ndarray:
-    """Stage 0 alone: the camera [25] of one image [H, W, 3]. Arguments and errors: see `invert`."""
+    """The camera [25] of one image [H, W, 3], without fitting a head. Arguments and errors: see `invert`."""
     config = InversionConfig() if config is None else config
-    photograph = Photograph(image, guess=guess, weights=weights)
-    course = _course(_first_draft([photograph], generator, config, encoder), _CAMERA_STAGES)
+    photograph = Photograph(image, guess=guess, weights=weights, matte=matte)
+    course = _course(_first_draft([photograph], generator, config, encoder), (*_CAMERA_STAGES, _SYMMETRY))
     draft, _ = _run(ImageRun(course, config.seed), generator)
     return np.asarray(draft.photographs[0].camera)
 
@@ -170,7 +172,7 @@ def _inversion(draft: Draft) -> Inversion:
 
 
 def _course(draft: Draft, method: Sequence[Stage], look: Look | None = None) -> Coroutine[StageRequest, Tree, Draft]:
-    method = [stage for stage in method if not (isinstance(stage, ViewFit) and stage.left_out(draft.config))]
+    method = [stage for stage in method if not stage.left_out(draft.config)]
     for stage in method:
         before, draft = draft, (yield from stage.run(draft))
         changed = draft.code is not before.code or draft.params is not before.params

@@ -51,6 +51,11 @@ class Photograph:
     pose: Array | None = None
     head_limit: Array | None = None
 
+    @property
+    def has_surface(self) -> bool:
+        """Whether an encoder tells its surface: without a matte it is not sure that it sees a head."""
+        return self.glance is not None and self.matte is not None
+
 
 @dataclasses.dataclass(frozen=True)
 class Draft:
@@ -86,29 +91,6 @@ class Draft:
     def replace(self, **changes: Any) -> Draft:
         """The same with other values."""
         return dataclasses.replace(self, **changes)
-
-
-class EachPhotograph:
-    """A row of a method that looks at one photograph after the other. Those after the first have their numbers in the
-    names of their requests: camera, camera_2, ...
-
-    Attributes:
-      name: of the row.
-    """
-
-    name: str
-
-    def run(self, draft: Draft) -> Coroutine[StageRequest, Tree, Draft]:
-        """See `Stage.run`."""
-        known = []
-        for number, photograph in enumerate(draft.photographs, 1):
-            name = self.name if number == 1 else f"{self.name}_{number}"
-            known.append((yield from self.look(name, draft, photograph)))
-        return draft.replace(photographs=tuple(known))
-
-    def look(self, name: str, draft: Draft, photograph: Photograph) -> Coroutine[StageRequest, Tree, Photograph]:
-        """Yields what is to be fitted, by that name, and returns what is known of the photograph then."""
-        raise NotImplementedError
 
 
 class StageProgram(Protocol):
@@ -155,7 +137,7 @@ class StageRequest(NamedTuple):
     remedy: str
 
 
-class Stage(Protocol):
+class Stage:
     """A row of a method.
 
     Attributes:
@@ -164,6 +146,28 @@ class Stage(Protocol):
 
     name: str
 
+    def left_out(self, recipe: InversionConfig) -> bool:
+        """Whether a recipe goes without it: then it is not run."""
+        return False
+
     def run(self, draft: Draft) -> Coroutine[StageRequest, Tree, Draft]:
-        """Yields what is to be fitted, is sent the fitted variables, and returns what is known then; the draft as it
-        was, if the recipe leaves the stage out."""
+        """Yields what is to be fitted, is sent the fitted variables, and returns what is known then."""
+        raise NotImplementedError
+
+
+class EachPhotograph(Stage):
+    """A row of a method that looks at one photograph after the other. Those after the first have their numbers in the
+    names of their requests: camera, camera_2, ...
+    """
+
+    def run(self, draft: Draft) -> Coroutine[StageRequest, Tree, Draft]:
+        """See `Stage.run`."""
+        known = []
+        for number, photograph in enumerate(draft.photographs, 1):
+            name = self.name if number == 1 else f"{self.name}_{number}"
+            known.append((yield from self.look(name, draft, photograph)))
+        return draft.replace(photographs=tuple(known))
+
+    def look(self, name: str, draft: Draft, photograph: Photograph) -> Coroutine[StageRequest, Tree, Photograph]:
+        """Yields what is to be fitted, by that name, and returns what is known of the photograph then."""
+        raise NotImplementedError

@@ -34,11 +34,11 @@ def of_inputs(draft: Draft, room: int) -> Surface | None:
 
 def told(photograph: Photograph) -> tuple[Array, Array, Array, Array] | None:
     """What an encoder tells of a photograph's surface: relief and width [n, n], how far it covers each pixel of the
-    photograph [H, W], and the camera [25]; None where there is no encoder or no matte."""
-    glance, matte = photograph.glance, photograph.matte
-    if glance is None or matte is None:  # without a matte the encoder is not sure that it sees a head
+    photograph [H, W], and the camera [25]; None where it tells nothing."""
+    if not photograph.has_surface:
         return None
-    return glance.relief, glance.relief_width, matte * photograph.weights, photograph.camera
+    glance, matte = photograph.glance, photograph.matte * photograph.weights
+    return glance.relief, glance.relief_width, matte, photograph.camera
 
 
 @functools.partial(jax.jit, static_argnames=("config", "room"))

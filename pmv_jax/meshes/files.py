@@ -15,6 +15,7 @@ from pmv_jax.errors import require
 from pmv_jax.images import to_uint8
 from pmv_jax.meshes.mesh import Mesh
 from pmv_jax.meshes.projection import rasterise
+from pmv_jax.whole_files import appearing
 
 ColourAt = Callable[[np.ndarray, np.ndarray], np.ndarray]  # points, normals [N, 3] -> colours [N, 3] in [-1, 1]
 
@@ -83,12 +84,8 @@ def write_mesh(path: str | Path, mesh: Mesh, atlas: Atlas | None = None, scale: 
     """
     path = Path(path)
     for name, content in _files(path, _to_trimesh(path.suffix, mesh, atlas, scale)).items():
-        partial = path.with_name(f".{name}.partial")
-        try:
+        with appearing(path.with_name(name)) as partial:
             partial.write_bytes(content)
-            partial.replace(path.with_name(name))
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _to_trimesh(suffix: str, mesh: Mesh, atlas: Atlas | None, scale: float) -> trimesh.Trimesh:

@@ -13,6 +13,7 @@ import mrcfile
 import numpy as np
 
 from pmv_jax.meshes.extraction import SLAB_POINTS, Field, Progress
+from pmv_jax.whole_files import appearing
 
 BORDER = 30 / 256  # of the grid's side, on each of the six sides
 OUTSIDE = -1000.0
@@ -38,19 +39,15 @@ def write_density(
     kept = range(border, resolution - border)
     depth = max(1, SLAB_POINTS // resolution**2)
     starts = kept[::depth]
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with mrcfile.new_mmap(partial, (resolution,) * 3, mrc_mode=2, fill=OUTSIDE, overwrite=True) as file:
-            inner = slice(kept.start, kept.stop)
-            for index, start in enumerate(starts):
-                if progress:
-                    progress(index, len(starts))
-                stop = min(start + depth, kept.stop)
-                grid = np.stack(np.meshgrid(-ends[start:stop], ends[inner], ends[inner], indexing="ij"), axis=-1)
-                file.data[start:stop, inner, inner] = look_up(grid.reshape(-1, 3))[0].reshape(grid.shape[:3])
-            file.update_header_stats()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    shape = (resolution,) * 3
+    with appearing(path) as partial, mrcfile.new_mmap(partial, shape, mrc_mode=2, fill=OUTSIDE) as file:
+        inner = slice(kept.start, kept.stop)
+        for index, start in enumerate(starts):
+            if progress:
+                progress(index, len(starts))
+            stop = min(start + depth, kept.stop)
+            grid = np.stack(np.meshgrid(-ends[start:stop], ends[inner], ends[inner], indexing="ij"), axis=-1)
+            file.data[start:stop, inner, inner] = look_up(grid.reshape(-1, 3))[0].reshape(grid.shape[:3])
+        file.update_header_stats()
     if progress:
         progress(len(starts), len(starts))

@@ -33,6 +33,7 @@ from pmv_jax.meshes.mesh import Mesh, decimate
 from pmv_jax.models import frames
 from pmv_jax.models import lpips as perceptual
 from pmv_jax.results import doubts, report
+from pmv_jax.whole_files import appearing
 
 # Directions of the views that the report turns through, radians; views.png shows the middle row and column.
 YAWS = (-0.6, -0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45, 0.6)
@@ -193,9 +194,8 @@ def _write_look(
 
 
 def _replace_image(path: Path, picture: np.ndarray) -> None:
-    unfinished = path.with_name(f".{path.name}")
-    images.save_image(unfinished, picture)
-    unfinished.replace(path)
+    with appearing(path) as partial:
+        images.save_image(partial, picture)
 
 
 def _write_masks(directory: Path, weights: np.ndarray | None, matte: np.ndarray | None) -> None:

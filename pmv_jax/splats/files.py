@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from pmv_jax.errors import InputError
 from pmv_jax.splats.gaussians import Splats
+from pmv_jax.whole_files import appearing
 
 _PROPERTIES = [
     *("x", "y", "z", "nx", "ny", "nz"),
@@ -40,12 +41,8 @@ def write_ply(path: Path, splats: Splats) -> None:
     values[:, 58:62] = Rotation.from_matrix(axes).as_quat()[:, [3, 0, 1, 2]]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(values)}"]
     header += [*(f"property float {name}" for name in _PROPERTIES), "end_header\n"]
-    partial = path.with_name(f".{path.name}.part")
-    try:
+    with appearing(path) as partial:
         partial.write_bytes("\n".join(header).encode() + values.tobytes())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_ply(path: Path) -> Splats:

@@ -1,6 +1,7 @@
 """From cameras to frames and files: paths, depth and normals of closed-form surfaces, and what players read back."""
 
 import json
+import uuid
 
 import imageio_ffmpeg
 import numpy as np
@@ -147,10 +148,12 @@ def test_without_ffmpeg_there_is_a_webp(tmp_path, monkeypatch):
     assert Image.open(tmp_path / "v.webp").n_frames == 3
 
 
-def test_video_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path):
+def test_video_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="v.mp4"):
         video.write_video(tmp_path / "missing" / "v.mp4", shades(3), 24)
-    (tmp_path / ".v.partial.mp4").symlink_to("/dev/full")
+    name = uuid.uuid4()
+    monkeypatch.setattr("pmv_jax.whole_files.uuid.uuid4", lambda: name)
+    (tmp_path / f".v.{name.hex}.mp4").symlink_to("/dev/full")
     with pytest.raises(OSError, match="v.mp4"):
         video.write_video(tmp_path / "v.mp4", shades(3), 24)
     assert not list(tmp_path.iterdir())

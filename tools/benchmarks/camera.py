@@ -6,8 +6,8 @@
 
 One view of each head is looked at, from a yaw within 0.5 and a pitch within 0.3 radians, before a backdrop of the
 head's own. The table gives the angle between the estimated and the true viewing direction in degrees, for the camera
-search alone, with its refinement, for the encoder that the generator has, and, where the extra `pmv_jax[face]` is
-installed, for landmarks, and for both with their refinement.
+search alone, with its refinement, for the encoder that the generator has, alone and with the plane of symmetry
+(`inversion.symmetry`), and, where the extra `pmv_jax[face]` is installed, for landmarks, and for these with refinement.
 
 With --inversions, so many heads are inverted twice in place of that: with their true camera, and with the one that is
 found, by the search and then together with the latent code. The table gives PSNR at the input view and at the head's
@@ -37,6 +37,7 @@ from pmv_jax.config import InversionConfig
 from pmv_jax.errors import InputError
 from pmv_jax.evaluation import metrics
 from pmv_jax.faces import detection, pose
+from pmv_jax.inputs import framing
 from pmv_jax.inversion import camera as camera_search
 from pmv_jax.inversion import pipeline
 from pmv_jax.models.encoder import Encoder
@@ -153,8 +154,8 @@ def measure_angles(
         )
         return poses.to_camera(state.variables.pose, generator.config)
 
-    ways = ("search", "encoder", "landmarks")
-    errors: dict[str, list[float]] = {name: [] for way in ways for name in (way, f"{way}, refined")}
+    ways = ("search", "search, refined", "encoder", "encoder, symmetric", "landmarks", "landmarks, refined")
+    errors: dict[str, list[float]] = {way: [] for way in ways}
     seconds = []
     for index in tqdm(range(min(count, len(heads)))):
         if not (views := pictures(heads, index)):
@@ -167,8 +168,9 @@ def measure_angles(
         seconds.append(time.monotonic() - begun)
         if encoder is not None:
             errors["encoder"].append(angle(poses.to_camera(encoder(image).pose[:5], generator.config), truth))
-            found = pipeline.search_camera(image, generator, recipe, encoder=encoder)
-            errors["encoder, refined"].append(angle(found, truth))
+            matte = framing.matte_of(image, encoder)
+            found = pipeline.search_camera(image, generator, recipe, matte=matte, encoder=encoder)
+            errors["encoder, symmetric"].append(angle(found, truth))
         faces = []
         if _USE_LANDMARKS.value and detection.is_available():
             faces = detection.detect(Image.fromarray(images.to_uint8(image)))

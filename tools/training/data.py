@@ -7,13 +7,13 @@ compressed file cannot be read at random, so each is decoded once, into one arra
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from pmv_jax.errors import InputError
+from pmv_jax.whole_files import appearing
 from tools.training.pixels import Pixels, encode, unpack_view
 
 
@@ -109,10 +109,8 @@ def _decoded(path: Path) -> Path:
         target.parent.mkdir(exist_ok=True)
         with np.load(path) as shard:
             pixels = _unpacked(shard) if "packed" in shard else _pixels_of(shard)
-        temporary = target.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
-            np.save(file, pixels)
-        temporary.rename(target)
+        with appearing(target) as partial:
+            np.save(partial, pixels)
     return target
 
 

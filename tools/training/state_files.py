@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pmv_jax.errors import InputError
+from pmv_jax.whole_files import appearing
 
 
 def named(tree: Any) -> dict[str, np.ndarray]:
@@ -36,6 +37,5 @@ def filled(tree: Any, leaves: Mapping[str, np.ndarray], path: Path) -> Any:
 
 def write(path: Path, arrays: dict[str, Any]) -> None:
     """Writes arrays under their names to an `.npz` file."""
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, **arrays)
-    temporary.rename(path)
+    with appearing(path) as partial:
+        np.savez(partial, **arrays)
