@@ -102,7 +102,9 @@ class PseudoViewConfig(Settings, group="pseudo_views"):
     # its backdrop, continued behind the head; or before these what the encoder's completer tells, where there is one,
     # which also holds the pseudo-views' outline and surface (`loss.outline_weight`, `loss.surface_weight`).
     fill: Literal["tuned", "both", "mirror", "completed"] = setting("completed")
-    hidden_weight: float = setting(0.2, low=0)  # of pixels that a generator made up, in the joint loss
+    # Of what the input does not show, in the joint loss: as far as its mirror image does, and of what was made up.
+    mirror_weight: float = setting(0.6, low=0)
+    hidden_weight: float = setting(0.2, low=0)
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,7 @@ def held(views: Views, told: Completion, around: Array, limits: Array, *, config
     )
 
 
-def filled(told: Completion, mirror: Array, share: Array, behind: Array) -> Array:
+def filled(told: Completion, mirror: Array, share: Array, behind: Array) -> tuple[Array, Array]:
     """What is hidden: the head as the completer has it, before the backdrop; and in place of its colours those of the
     mirror image, which are sharp, as far as they are likely to be the right ones.
 
@@ -251,7 +251,7 @@ def filled(told: Completion, mirror: Array, share: Array, behind: Array) -> Arra
       behind: [V, H, W, 3], the backdrop.
 
     Returns:
-      [V, H, W, 3].
+      [V, H, W, 3], and the share of the mirror image in it [V, H, W].
     """
 
     coarse, size = told.matte.shape[-1], mirror.shape[1]
@@ -261,7 +261,7 @@ def filled(told: Completion, mirror: Array, share: Array, behind: Array) -> Arra
     share = share * _resized((likely * told.matte)[..., None], size)
     head = share * mirror + (1 - share) * _resized(told.colour, size)
     matte = _resized(told.matte[..., None], size)
-    return matte * head + (1 - matte) * behind
+    return matte * head + (1 - matte) * behind, (matte * share)[..., 0]
 
 
 def lit(fill: Array, warp: Array, visible: Array, matte: Array) -> Array:

@@ -195,7 +195,7 @@ def blended(
     softened = jax.vmap(functools.partial(masks.soften, erode=config.erode, blur=config.blur))
     warped = _seen(photographs, z_depth[:inputs], *views, config)
     visible = softened(warped.visibility)
-    fill = rendered["image"][inputs:]
+    fill, mirror = rendered["image"][inputs:], jnp.zeros_like(visible)
     if other is not None:
         other_z_depth = cameras.ray_distance_to_z_depth(other["ray_distance"], around)
         share = jax.vmap(_untouched)(warped.observed, raw_z_depth[inputs:], other_z_depth)[..., None]
@@ -204,19 +204,22 @@ def blended(
         others = tuple(map(_mirrored, photographs, z_depth[:inputs]))
         tolerant = dataclasses.replace(config, depth_tolerance=min(1.0, _ASYMMETRY * config.depth_tolerance))
         reflected = _seen(others, z_depth[:inputs, :, ::-1], *views, tolerant)
-        share = softened(reflected.visibility)[..., None]
+        mirror = softened(reflected.visibility)
+        share = mirror[..., None]
         fill = share * reflected.colour + (1 - share) * fill
         if limits is not None:
             behind, beside = _backdrop(photographs[0], z_depth[0], *views, limits)
             if told is None:
-                beside = jax.vmap(functools.partial(masks.soften, erode=_RIM, blur=config.blur))(beside)[..., None]
-                fill = beside * behind + (1 - beside) * fill
+                beside = jax.vmap(functools.partial(masks.soften, erode=_RIM, blur=config.blur))(beside)
+                mirror = (1 - beside) * mirror
+                fill = beside[..., None] * behind + (1 - beside[..., None]) * fill
             else:
-                fill = completion.filled(told, reflected.colour, share, behind)
+                fill, mirror = completion.filled(told, reflected.colour, share, behind)
                 fill = completion.lit(fill, warped.colour, visible, told.matte)
     mask = visible[..., None]
     blend = mask * warped.colour + (1 - mask) * jnp.clip(fill, -1, 1)
-    weight = visible + config.hidden_weight * (1 - visible)
+    made_up = mirror * config.mirror_weight + (1 - mirror) * config.hidden_weight
+    weight = visible + made_up * (1 - visible)
     return PseudoViews(around, warped.colour, visible, blend, weight, rendered["ray_distance"], told, limits)
 
 

@@ -166,8 +166,10 @@ def test_a_warp_goes_by_what_is_surely_told(given, depth, seen):
 )
 def test_the_hidden_is_filled_by_what_is_likely(given, mirror, share, expected):
     ones = jnp.ones((2, 32, 32, 3))
-    filled = completion.filled(told(**given, count=2), mirror * ones, share * ones[..., :1], -0.3 * ones)
+    filled, of_mirror = completion.filled(told(**given, count=2), mirror * ones, share * ones[..., :1], -0.3 * ones)
     np.testing.assert_allclose(filled, expected, atol=0.03)
+    shown = bool(share and expected == mirror)
+    np.testing.assert_allclose(of_mirror, shown, atol=0.03)
 
 
 def test_the_hidden_is_in_the_light_of_what_is_seen():

@@ -170,6 +170,11 @@ def test_the_hidden_half_is_the_mirror_image_of_the_other_where_the_head_is_as_s
     }
     hidden = (distance[1:] < 4) & (made["both"].visibility == 0)
     assert hidden.sum() > 100
+    weights = {fill: views.weight[hidden] for fill, views in made.items()}
+    config = PseudoViewConfig()
+    np.testing.assert_allclose(weights["both"], config.hidden_weight)
+    mirrored = weights["mirror"] > config.mirror_weight - 1e-3
+    assert mirrored.mean() > 0.5 or aside
     errors = {fill: float(jnp.abs(views.blend - truth[1:])[hidden].mean()) for fill, views in made.items()}
     if aside:  # no point of the ball has a mirror image on it
         assert errors["mirror"] > 0.8 * errors["both"]
