@@ -24,7 +24,7 @@ from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.config.completer import CompleterConfig
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.errors import InputError
-from pmv_jax.inversion import completion, outline, pseudo_views
+from pmv_jax.inversion import completion, outline, pseudo_views, symmetry
 from pmv_jax.inversion.stage import Photograph
 from pmv_jax.meshes import extraction
 from pmv_jax.models.completer import Completer, Completion
@@ -34,8 +34,8 @@ from pmv_jax.models.encoder import initialise as initialise_encoder
 from pmv_jax.models.generator import Generator, initialise
 
 Tree = Any
-ProgramName = Literal["step", "camera", "render", "glance", "completion", "warp", "density"]
-PROGRAMS: tuple[ProgramName, ...] = ("step", "camera", "render", "glance", "completion", "warp", "density")
+ProgramName = Literal["step", "camera", "render", "glance", "symmetry", "completion", "warp", "density"]
+PROGRAMS: tuple[ProgramName, ...] = ("step", "camera", "render", "glance", "symmetry", "completion", "warp", "density")
 
 RESERVED = 0.03  # of a device's memory is the runtime's
 # Cycles for a row of what the TPU compiler estimates nothing for, read from the schedules it makes for v5e (libtpu
@@ -101,9 +101,9 @@ def compile_program(
 
     Args:
       program: "step", the chunk of steps that every stage runs, and "camera", the search for a camera, take a batch;
-        "render", one view from a code, "glance", what an encoder sees, "completion", what a completer tells of the
-        pseudo-views and the surface that comes of it, "warp", the pseudo-views, and "density", the points that a mesh
-        looks up at once, one image.
+        "render", one view from a code, "glance", what an encoder sees, "symmetry", the plane of symmetry of that,
+        "completion", what a completer tells of the pseudo-views and the surface that comes of it, "warp", the
+        pseudo-views, and "density", the points that a mesh looks up at once, one image.
       generator: arrays or zeros.
       recipe: the inversion's.
       target: what for.
@@ -194,7 +194,14 @@ def _lowered(
         camera = cameras.look_at(0.0, 0.0) if program == "step" else None
         lowered, stage = memory.lowered(generator, recipe, batch, target.device, camera)
         return lowered, memory.tree_bytes((stage.start, stage.own))
-    others = {"render": _render, "glance": _glance, "completion": _completion, "warp": _warp, "density": _density}
+    others = {
+        "render": _render,
+        "glance": _glance,
+        "symmetry": _symmetry,
+        "completion": _completion,
+        "warp": _warp,
+        "density": _density,
+    }
     function, arguments = others[program](generator, recipe)
     shapes = memory.shapes_on(target.device, arguments)
     with memory.aimed_at(target.device):
@@ -210,6 +217,12 @@ def _render(generator: Generator, recipe: InversionConfig) -> tuple[Callable[...
 
 def _glance(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
     return Encoder.__call__, (_encoder(), _photograph(generator).image)
+
+
+def _symmetry(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
+    seen = _photograph(generator)
+    fitted = functools.partial(symmetry.fitted, config=generator.config)
+    return fitted, (seen.image, seen.matte, seen.glance, seen.camera, jnp.zeros(5))
 
 
 def _completion(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:

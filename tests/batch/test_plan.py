@@ -91,6 +91,7 @@ def test_kernels_are_lowered_for_the_chip_and_not_for_this_process():
     ("program", "changes"),
     [
         ("glance", []),
+        ("symmetry", []),
         ("completion", []),
         ("warp", []),
         ("warp", ["pseudo_views.fill=tuned", "pseudo_views.depth_detail=0"]),
