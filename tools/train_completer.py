@@ -41,7 +41,6 @@ _SEED = FLAGS.seed()
 
 FRESH = 4  # new pairs at each step: making one takes as long as learning from it
 TESTS = 192
-_TEST_SEED = 1 << 40  # beyond those of --seed
 
 
 @command(FLAGS)
@@ -59,7 +58,7 @@ def main() -> None:
         Pairs([Heads(shards) for shards in each], pictures, encoder, config.resolution)
         for each in (_DATA.value, _HELD_OUT.value)
     )
-    tests = stack(held_out.draw(np.random.default_rng(_TEST_SEED), TESTS))
+    tests = stack(held_out.draw(np.random.default_rng(loop.TEST_SEED), TESTS))
 
     def ship(state: loop.State) -> None:
         completer = Completer(config, state.average)

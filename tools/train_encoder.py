@@ -48,14 +48,13 @@ _SEED = FLAGS.seed()
 # a generator many times as long. Batches are drawn from the last ones.
 FROM_SHARDS, FROM_GENERATOR = 16, 4
 TESTS = 128
-_TEST_SEED = 1 << 40  # beyond those of --seed
 
 
 @command(FLAGS)
 def main() -> None:
     out, seed = Path(_OUT.value or "out/encoder"), _SEED.value or 0
     course = _own_samples(_GENERATOR.value) if _GENERATOR.value else _rendered_heads()
-    random = np.random.default_rng(_TEST_SEED)
+    random = np.random.default_rng(loop.TEST_SEED)
     tests = stack([course.held_out.draw(random) for _ in range(TESTS)])
     pool = loop.Pool(
         lambda random, count: [course.source.draw(random) for _ in range(count)], course.fresh, course.source.refresh

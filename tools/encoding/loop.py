@@ -25,6 +25,7 @@ Figures = dict[str, Array]
 BATCH = 16
 _POOL = 3000  # examples that batches are drawn from
 _SAVE_SECONDS, _LOG_EVERY = 60, 50
+TEST_SEED = 1 << 40  # of the examples to test with; beyond those of --seed
 
 RATE, WARM_UP, AVERAGING = 2e-3, 100, 0.995
 # A Gaussian's likelihood lets go of what it finds hard; weighted by the width to this power, once in two, it does not
