@@ -116,7 +116,7 @@ class JointConfig(Settings, group="joint"):
     warm_up: float = setting(0.1, low=0, high=1)
     final_rate: float = setting(0.1, low=0, high=1)
     views_per_step: int = setting(1, low=1, high=1024)  # no more than there are pseudo-views
-    view_weight: float = setting(1.5, low=0)  # of the pseudo-views' mean loss, against the input's
+    view_weight: float = setting(1.2, low=0)  # of the pseudo-views' mean loss, against the input's
     # Of the pull towards the geometry that the pseudo-views were made with.
     depth_weight: float = setting(0.02, low=0)
     reset_generator: bool = setting(False)  # True: start again from the untuned weights, as the paper does
