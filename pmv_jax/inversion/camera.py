@@ -236,7 +236,8 @@ def _request(
 
 @dataclasses.dataclass(frozen=True)
 class Search(EachPhotograph):
-    """The first round of the search, where nothing is known of a camera: a row of the method."""
+    """The camera that an encoder sees a head by, or else the first round of the search, where nothing is known of it: a
+    row of the method."""
 
     name: str = "camera"
 
@@ -244,6 +245,8 @@ class Search(EachPhotograph):
         """See `EachPhotograph.look`."""
         if photograph.camera is not None:
             return photograph
+        if photograph.has_surface:
+            return _placed(draft, photograph, _weighed(photograph.glance, photograph.guess)[0])
         if photograph.glance is not None:
             return photograph.replace(estimate=seen(draft, photograph))
         config, codes = draft.config.camera, random_codes(draft.generator)
@@ -255,8 +258,7 @@ class Search(EachPhotograph):
 
 @dataclasses.dataclass(frozen=True)
 class Refinement(EachPhotograph):
-    """Rounds around what is known of a camera, where no encoder has seen more than they would: a row of the method. The
-    head is placed before the cameras then."""
+    """Rounds around what is known of a camera: a row of the method. The head is placed before the cameras then."""
 
     name: str = "camera_refinement"
 
@@ -271,10 +273,15 @@ class Refinement(EachPhotograph):
         if photograph.camera is not None:
             return photograph
         config, found = draft.config.camera, photograph.estimate
-        if config.refine_steps and not photograph.has_surface:
+        if config.refine_steps:
             found = yield _request(name, config, photograph, config.refine_steps, config.refine_heads, found)
-        pose = found.pose if draft.config.latent.camera_rate else None
-        return photograph.replace(camera=to_camera(found.pose, draft.generator.config), pose=pose)
+        return _placed(draft, photograph, found.pose)
+
+
+def _placed(draft: Draft, photograph: Photograph, pose: Array) -> Photograph:
+    """A photograph before the camera of a pose [5], which the latent stage may refine if the recipe wants it."""
+    refined = pose if draft.config.latent.camera_rate else None
+    return photograph.replace(camera=to_camera(pose, draft.generator.config), pose=refined)
 
 
 def _pictures(generator: Generator, codes: Array, views: Array, resolution: int) -> Array:
