@@ -24,7 +24,7 @@ from pmv_jax.config import GeneratorConfig, InversionConfig
 from pmv_jax.config.completer import CompleterConfig
 from pmv_jax.config.encoder import EncoderConfig
 from pmv_jax.errors import InputError
-from pmv_jax.inversion import completion, outline, pseudo_views, symmetry
+from pmv_jax.inversion import completion, outline, pseudo_views, surface, symmetry
 from pmv_jax.inversion.stage import Photograph
 from pmv_jax.meshes import extraction
 from pmv_jax.models.completer import Completer, Completion
@@ -222,7 +222,7 @@ def _glance(generator: Generator, recipe: InversionConfig) -> tuple[Callable[...
 def _symmetry(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
     seen = _photograph(generator)
     fitted = functools.partial(symmetry.fitted, config=generator.config)
-    return fitted, (seen.image, seen.matte, seen.glance, seen.camera, jnp.zeros(5))
+    return fitted, (seen.image, *surface.told(seen), jnp.zeros(5))
 
 
 def _completion(generator: Generator, recipe: InversionConfig) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:

@@ -139,10 +139,10 @@ def seen_from(
       by how many radians the view is turned from the photograph, and from the front.
     """
     pivot = jnp.asarray(config.camera_pivot)
-    _, middle = cameras.project(camera, pivot[None])
+    depth = surface.z_depth(relief, camera, config)
     layers = jnp.concatenate([image, width[..., None] / DEPTH_UNIT], axis=-1)
-    upright = visibility.points(middle + relief, camera), layers, matte
-    flipped = tuple(x[:, ::-1] for x in (middle + relief, layers, matte))
+    upright = visibility.points(depth, camera), layers, matte
+    flipped = tuple(x[:, ::-1] for x in (depth, layers, matte))
     mirrored = visibility.points(flipped[0], cameras.mirrored(camera)), *flipped[1:]
     own_yaw, _ = cameras.yaw_pitch(camera)
 
@@ -199,10 +199,9 @@ def corrected(
 
     def one(own: Array, relief: Array, width: Array, matte: Array, limit: Array, camera: Array) -> Array:
         relief, width, matte, limit = (jax.image.resize(x, own.shape, "linear") for x in (relief, width, matte, limit))
-        _, pivot = cameras.project(camera, jnp.asarray(config.camera_pivot)[None])
         is_head = matte > 0.5
         sure = jnp.where(is_head, matte * surface.belief(width), 1 - matte)
-        there = jnp.where(is_head, pivot + relief, limit + outline.CLEARANCE)
+        there = jnp.where(is_head, surface.z_depth(relief, camera, config), limit + outline.CLEARANCE)
         return jnp.where(sure > 0.5, there, own)
 
     count = len(photographs)

@@ -53,8 +53,14 @@ def placed(relief: Array, width: Array, matte: Array, camera: Array, *, config: 
     matte [h, h] covers it and the width is small."""
     side = config.rendering.neural_resolution
     relief, width, matte = (jax.image.resize(x, (side, side), "linear") for x in (relief, width, matte))
+    distance = cameras.z_depth_to_ray_distance(z_depth(relief, camera, config), camera)
+    return Surface(distance, matte * belief(width))
+
+
+def z_depth(relief: Array, camera: Array, config: GeneratorConfig) -> Array:
+    """Depths [h, h] of a `relief` [h, h] before a `camera` [25] of the generator with this `config`."""
     _, pivot = cameras.project(camera, jnp.asarray(config.camera_pivot)[None])
-    return Surface(cameras.z_depth_to_ray_distance(pivot + relief, camera), matte * belief(width))
+    return pivot + relief
 
 
 def belief(width: Array) -> Array:

@@ -25,7 +25,6 @@ from pmv_jax.cameras.poses import to_camera
 from pmv_jax.config import GeneratorConfig
 from pmv_jax.inversion import masks, surface, visibility
 from pmv_jax.inversion.stage import Draft, EachPhotograph, Photograph, StageRequest, Tree
-from pmv_jax.models.encoder import Glance
 from pmv_jax.traces import kept
 
 _STEPS, _RATE = 150, 0.05
@@ -58,40 +57,46 @@ class Symmetry(EachPhotograph):
 
     def look(self, name: str, draft: Draft, photograph: Photograph) -> Coroutine[StageRequest, Tree, Photograph]:
         """See `EachPhotograph.look`."""
-        if not photograph.has_surface:
+        told = surface.told(photograph)
+        if told is None:
             return photograph
-        config, matte = draft.generator.config, photograph.matte * photograph.weights
-        given = photograph.image, matte, photograph.glance, photograph.camera, photograph.pose
-        camera, pose, relief = fitted(*given, config=config)
+        camera, pose, relief = fitted(photograph.image, *told, photograph.pose, config=draft.generator.config)
         return photograph.replace(camera=camera, pose=pose, glance=photograph.glance._replace(relief=relief))
         yield  # a coroutine, like all stages
 
 
 @kept(static_argnames=("config",))
 def fitted(
-    image: Array, matte: Array, glance: Glance, camera: Array, pose: Array | None, *, config: GeneratorConfig
+    image: Array,
+    relief: Array,
+    width: Array,
+    matte: Array,
+    camera: Array,
+    pose: Array | None,
+    *,
+    config: GeneratorConfig,
 ) -> tuple[Array, Array | None, Array]:
     """Pose and surface by which a face comes nearest to its mirror image, with a pull towards what they were.
 
     Args:
       image: [H, W, 3] in [-1, 1].
+      relief, width: [n, n], see `models.encoder.Glance`.
       matte: [H, W] in [0, 1], of the head.
-      glance: at the image.
       camera: [25].
       pose: [5], the same camera as of `cameras.poses`, where it may be moved; None where it stays.
       config: of the generator: its cameras and their pivot.
 
     Returns:
-      Camera, pose, and the relief [n, n] of the glance.
+      Camera, pose and relief.
     """
-    side = len(glance.relief)
+    side = len(relief)
     matte = jax.image.resize(matte, (side, side), "linear", antialias=True)
     image = jax.image.resize(image, (side, side, 3), "linear", antialias=True)
     head = (matte > 0.5).astype(image.dtype)
     looks = _without_light(image, head)
-    sure = head * surface.belief(glance.relief_width)
+    sure = head * surface.belief(width)
     mean = lambda x: jnp.sum(sure * x) / jnp.maximum(jnp.sum(sure), 1)  # noqa: E731
-    width = jnp.maximum(glance.relief_width, _LEAST_WIDTH)
+    width = jnp.maximum(width, _LEAST_WIDTH)
     widths = jnp.asarray(_POSE_WIDTHS)
 
     def moved(by: _Movable) -> tuple[Array, Array]:
@@ -100,7 +105,7 @@ def fitted(
 
     def loss(by: _Movable, tolerance: Array) -> Array:
         found, offset = moved(by)
-        missed = mean(_apart(found, glance.relief + offset, head, looks, tolerance, config))
+        missed = mean(_apart(found, relief + offset, head, looks, tolerance, config))
         bent = sum(jnp.mean(jnp.square(jnp.diff(by.knots, axis=axis))) for axis in (0, 1))
         return missed + 0.04 * mean(jnp.square(offset / width)) + 0.08 * bent + 0.03 * jnp.sum(jnp.square(by.pose))
 
@@ -116,13 +121,12 @@ def fitted(
     start = _Movable(jnp.zeros((_KNOTS, _KNOTS)), jnp.zeros(5))
     by, _ = jax.lax.fori_loop(0, _STEPS, step, (start, optimiser.init(start)))
     found, offset = moved(by)
-    return found, None if pose is None else pose + widths * by.pose, glance.relief + offset
+    return found, None if pose is None else pose + widths * by.pose, relief + offset
 
 
 def _apart(camera: Array, relief: Array, head: Array, looks: Array, tolerance: Array, config: GeneratorConfig) -> Array:
     """How far each point of a surface [n, n] is from where its mirror image should be, in place and look, [n, n]."""
-    _, pivot = cameras.project(camera, jnp.asarray(config.camera_pivot)[None])
-    depth = pivot + relief
+    depth = surface.z_depth(relief, camera, config)
     points = visibility.points(depth, camera) * jnp.asarray(_FLIP)
     place, image_depth = cameras.project(camera, points)
     layers = jnp.concatenate([depth[..., None], head[..., None], looks], axis=-1)

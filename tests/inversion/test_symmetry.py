@@ -10,7 +10,6 @@ from pmv_jax import cameras
 from pmv_jax.cameras.poses import of_camera, to_camera
 from pmv_jax.inversion.stage import Photograph
 from pmv_jax.inversion.symmetry import Symmetry, fitted
-from pmv_jax.models.encoder import Glance
 from tests.small_inversion import CONFIG
 
 SIDE = 64
@@ -38,15 +37,12 @@ def seen(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(np.float32(v).reshape(SIDE, SIDE, *v.shape[1:]) for v in (colour, hit, relief))
 
 
-def glance_of(relief: np.ndarray, width: float = WIDTH) -> Glance:
-    return Glance(None, None, None, None, None, jnp.asarray(relief), jnp.full(relief.shape, width))
-
-
 def fit(
     image: np.ndarray, matte: np.ndarray, relief: np.ndarray, pose: np.ndarray | None, camera: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     camera = to_camera(jnp.asarray(pose), CONFIG) if camera is None else camera
-    return fitted(image, matte, glance_of(relief), camera, None if pose is None else jnp.asarray(pose), config=CONFIG)
+    pose = None if pose is None else jnp.asarray(pose)
+    return fitted(image, relief, np.full_like(relief, WIDTH), matte, camera, pose, config=CONFIG)
 
 
 def inner(matte: np.ndarray) -> np.ndarray:
